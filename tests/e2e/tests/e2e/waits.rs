@@ -1,0 +1,55 @@
+//! What a developer sees: a wait that fails explains itself, a kubeconfig opens the test bed from a terminal.
+
+use std::process::Command;
+use std::time::Duration;
+
+use testbed::first_cluster::FirstCluster;
+use testbed::{Bed, Object};
+
+pub(crate) async fn a_failed_wait_shows_objects_conditions_and_logs(bed: &Bed) -> anyhow::Result<()> {
+    let cluster = FirstCluster::new("default", "shown");
+    cluster.apply(bed).await?;
+    cluster.until_it_waits(bed, Duration::from_secs(90)).await?;
+    let nobody = Object::namespaced("v1", "Secret", "default", "nobody");
+    let never = || async { Ok(None::<()>) };
+    let concerned = [cluster.cluster(), nobody];
+    let error = bed
+        .wait_for("pigs fly", Duration::from_millis(200), &concerned, never)
+        .await
+        .expect_err("never");
+    let text = format!("{error:#}");
+    for part in [
+        "pigs fly: not so after 0.2 s",
+        "Cluster default/shown:\n",
+        "InfrastructureReady=False NotReady: MetalCluster status.initialization.provisioned is false",
+        "Secret default/nobody: there is none",
+        "log of cluster-api ends:\n",
+        "log of management-apiserver ends:\n",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
+    cluster.cluster().delete(bed.client()).await
+}
+
+pub(crate) async fn the_written_kubeconfigs_work_from_a_terminal(bed: &Bed) -> anyhow::Result<()> {
+    for (kubeconfig, want) in [
+        (bed.management.kubeconfig(), "capi-system"),
+        (bed.workload.kubeconfig(), "kube-system"),
+    ] {
+        let output = Command::new(bed.tools().program("kubectl"))
+            .arg(format!("--kubeconfig={}", kubeconfig.display()))
+            .arg(format!(
+                "--cache-dir={}",
+                bed.run().folder().join("kubectl").display()
+            ))
+            .args(["get", "namespaces"])
+            .output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            text.contains(want),
+            "{text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(())
+}
