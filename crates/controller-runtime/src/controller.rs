@@ -89,7 +89,11 @@ pub async fn run<R: Reconciler>(
     controller
         .with_config(Config::default().concurrency(concurrency))
         .graceful_shutdown_on(stop.cancelled_owned())
-        .run(reconcile::<R>, pause::<R>, reconciler)
+        .run(
+            reconcile::<R>,
+            |object, _, reconciler| pause(&*reconciler, &*object),
+            reconciler,
+        )
         .for_each(async |result| report(R::NAME, &metrics, result))
         .await;
 }
@@ -103,8 +107,8 @@ async fn reconcile<R: Reconciler>(object: Arc<R::Object>, reconciler: Arc<R>) ->
     Ok(action)
 }
 
-fn pause<R: Reconciler>(object: Arc<R::Object>, _error: &R::Error, reconciler: Arc<R>) -> Action {
-    Action::requeue(reconciler.backoff().failed(&*object))
+fn pause<R: Reconciler>(reconciler: &R, object: &R::Object) -> Action {
+    Action::requeue(reconciler.backoff().failed(object))
 }
 
 fn report<K: Debug, E: std::error::Error + 'static>(
@@ -227,9 +231,9 @@ mod tests {
         let (mut now, mut most) = (0, 0);
         for (_, begin) in &*log {
             if *begin {
-                now += 1
+                now += 1;
             } else {
-                now -= 1
+                now -= 1;
             }
             most = most.max(now);
         }

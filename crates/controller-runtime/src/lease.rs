@@ -326,24 +326,14 @@ impl Elector {
     /// Writes our name over the record as it was read, or creates it. From success on the lease is held.
     async fn write(&mut self, found: Option<Lease>) -> Result<(), AttemptError> {
         let parameters = PostParams::default();
+        let exists = found.is_some();
+        let ours = self.signed(found.unwrap_or_else(|| self.unsigned()));
         let sent = Instant::now();
-        let written = match found {
-            Some(lease) => {
-                let ours = self.signed(lease);
-                self.bounded(self.api.replace(&self.name, &parameters, &ours))
-                    .await?
-            }
-            None => {
-                let name = Some(self.name.clone());
-                let ours = self.signed(Lease {
-                    metadata: ObjectMeta {
-                        name,
-                        ..ObjectMeta::default()
-                    },
-                    spec: None,
-                });
-                self.bounded(self.api.create(&parameters, &ours)).await?
-            }
+        let written = if exists {
+            self.bounded(self.api.replace(&self.name, &parameters, &ours))
+                .await?
+        } else {
+            self.bounded(self.api.create(&parameters, &ours)).await?
         };
         self.observe(&written);
         self.held_until
@@ -373,6 +363,14 @@ impl Elector {
             holder: holder.filter(|holder| !holder.is_empty()),
             expires: Instant::now() + duration,
         });
+    }
+
+    fn unsigned(&self) -> Lease {
+        let metadata = ObjectMeta {
+            name: Some(self.name.clone()),
+            ..ObjectMeta::default()
+        };
+        Lease { metadata, spec: None }
     }
 
     /// The record with our name, everything that is not the election's left as it is.

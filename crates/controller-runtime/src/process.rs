@@ -163,6 +163,11 @@ mod tests {
         Ok(())
     }
 
+    async fn wild(stop: CancellationToken) -> Result<(), BoxError> {
+        assert!(stop.run_until_cancelled(sleep(DRAIN)).await.is_none(), "planted");
+        Ok(())
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_stopped_process_waits_for_all_its_parts() {
         let mut process = Process::new(CancellationToken::new());
@@ -194,12 +199,7 @@ mod tests {
     async fn a_panic_in_a_part_ends_the_process() {
         let mut process = Process::new(CancellationToken::new());
         process.start("patient", part(process.stop(), Duration::ZERO));
-        process.start("wild", async {
-            if true {
-                panic!("planted");
-            }
-            Ok::<_, BoxError>(())
-        });
+        process.start("wild", wild(process.stop()));
         let error = process.run().await.unwrap_err().to_string();
         assert!(
             error.starts_with("wild panicked") && error.contains("planted"),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use kube::api::{Patch, PatchParams};
-use kube::core::Request;
+use kube::core::{Request, Status};
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,15 +19,9 @@ mod tests;
 /// Why an object was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// It is not the object that was read: plan again from the present one.
-    #[error("cannot write {what}: it has changed meanwhile")]
-    Changed {
-        /// What was written to which object.
-        what: String,
-    },
-    /// It is gone.
-    #[error("cannot write {what}: it is gone")]
-    Gone {
+    /// The object is not as it was read, or there is another one of its name, or none: plan again.
+    #[error("cannot write {what}: it has changed or gone meanwhile")]
+    Stale {
         /// What was written to which object.
         what: String,
     },
@@ -82,7 +76,7 @@ impl Writer {
     }
 
     /// As [`status`](Self::status), for a step that was decided on what `object` says: fails with
-    /// [`WriteError::Changed`] if it says anything else by now.
+    /// [`WriteError::Stale`] if it says anything else by now.
     pub async fn transition<K, S>(&self, object: &K, status: &S) -> Result<Option<K>, WriteError>
     where
         K: Resource<DynamicType = ()> + Serialize + DeserializeOwned + Clone,
@@ -91,7 +85,7 @@ impl Writer {
         self.apply(object, status, true).await
     }
 
-    /// Sets annotations, or removes those that are `None`; fails with [`WriteError::Changed`] if the object is not
+    /// Sets annotations, or removes those that are `None`; fails with [`WriteError::Stale`] if the object is not
     /// as it was read.
     pub async fn annotate<K>(
         &self,
@@ -196,8 +190,7 @@ impl Writer {
         };
         let request = request.map_err(|source| api(kube::Error::BuildRequest(source)))?;
         let written: K = self.client.request(request).await.map_err(|error| match &error {
-            kube::Error::Api(status) if status.is_conflict() => WriteError::Changed { what: what() },
-            kube::Error::Api(status) if status.is_not_found() => WriteError::Gone { what: what() },
+            kube::Error::Api(status) if is_stale(status) => WriteError::Stale { what: what() },
             _ => api(error),
         })?;
         if let (Some(uid), Some(version)) = (written.uid(), version(&written)) {
@@ -222,6 +215,12 @@ fn identity<K: Resource>(object: &K, unchanged: bool) -> Map<String, Value> {
         .into_iter()
         .filter_map(|(key, value)| Some((key.to_owned(), json!(value?))))
         .collect()
+}
+
+/// Conflict, not found, or the complaint that a namesake has another uid.
+fn is_stale(status: &Status) -> bool {
+    let mut causes = status.details.iter().flat_map(|details| &details.causes);
+    status.is_conflict() || status.is_not_found() || causes.any(|cause| cause.field == "metadata.uid")
 }
 
 /// Versions of one object are numbers that grow (KEP 5504).

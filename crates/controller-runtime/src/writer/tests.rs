@@ -58,10 +58,10 @@ async fn a_transition_is_bound_to_the_version_that_was_read() {
         .transition(&pod("7"), &json!({ "phase": "Failed" }))
         .await
         .unwrap_err();
-    assert!(matches!(error, WriteError::Changed { .. }));
+    assert!(matches!(error, WriteError::Stale { .. }));
     assert_eq!(
         error.to_string(),
-        "cannot write status of Pod n/p: it has changed meanwhile"
+        "cannot write status of Pod n/p: it has changed or gone meanwhile"
     );
     assert_eq!(asked.lock().unwrap()[0].body["metadata"]["resourceVersion"], "7");
 }
@@ -112,7 +112,7 @@ async fn facts_are_patched_at_the_version_that_was_read() {
 }
 
 #[tokio::test]
-async fn an_object_that_is_gone_and_a_server_that_fails_are_told_apart() {
+async fn a_stale_object_and_a_server_that_fails_are_told_apart() {
     let gone = writer(404)
         .0
         .annotate(&pod("7"), &[("fact", None)])
@@ -120,7 +120,7 @@ async fn an_object_that_is_gone_and_a_server_that_fails_are_told_apart() {
         .unwrap_err();
     assert_eq!(
         gone.to_string(),
-        "cannot write annotations of Pod n/p: it is gone"
+        "cannot write annotations of Pod n/p: it has changed or gone meanwhile"
     );
     let failed = writer(500)
         .0
