@@ -154,6 +154,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
     use tokio::task::JoinHandle;
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -247,13 +248,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silent_connections_do_not_keep_others_out_for_long() {
+    async fn silent_connections_take_all_slots_but_not_for_long() {
         let address = listen().await.address;
+        let begin = Instant::now();
         let mut silent = Vec::new();
         for _ in 0..CONNECTIONS {
             silent.push(TcpStream::connect(address).await.unwrap());
         }
-        assert!(ask(address, "/healthz").await.starts_with("HTTP/1.1 200"));
+        let answer = timeout(CONNECTION_LIFE * 2, ask(address, "/healthz"))
+            .await
+            .unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(begin.elapsed() >= CONNECTION_LIFE, "one past the limit waits");
     }
 
     #[tokio::test]

@@ -152,6 +152,7 @@ impl Process {
 mod tests {
     use std::future::pending;
 
+    use rustix::process::{Signal, getpid, kill_process};
     use tokio::time::{Instant, sleep};
 
     use super::*;
@@ -220,5 +221,15 @@ mod tests {
             "still at work 9.5s after being asked to stop, and dropped: stuck"
         );
         assert!(begin.elapsed() < Duration::from_secs(10));
+    }
+
+    #[tokio::test]
+    async fn sigterm_and_sigint_stop_the_process() {
+        for signal in [Signal::TERM, Signal::INT] {
+            let stop = stop_on_signals().unwrap();
+            assert!(!stop.is_cancelled());
+            kill_process(getpid(), signal).unwrap();
+            timeout(DRAIN, stop.cancelled()).await.unwrap();
+        }
     }
 }
