@@ -60,7 +60,8 @@ mod tests {
 
     #[test]
     fn a_condition_of_an_earlier_release_is_read_and_written_unchanged() {
-        let stored = json!({ "type": "PXEBooted", "status": "True", "lastTransitionTime": "2024-05-01T10:00:00Z" });
+        let stored =
+            json!({ "type": "PXEBooted", "status": "True", "lastTransitionTime": "2024-05-01T10:00:00Z" });
         let condition: Condition = serde_json::from_value(stored.clone()).unwrap();
         assert_eq!(condition.status, ConditionStatus::True);
         assert_eq!(serde_json::to_value(condition).unwrap(), stored);

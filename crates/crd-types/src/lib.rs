@@ -16,3 +16,6 @@ pub mod words;
 
 pub use condition::{Condition, ConditionStatus};
 pub use patch::{ConfigPatch, PatchOp};
+
+#[cfg(test)]
+mod tests;

@@ -40,8 +40,12 @@ pub struct ConfigPatch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// The value that add, replace and test need; any JSON.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
-    #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true, "nullable" = true))]
     pub value: Option<Value>,
 }
 
@@ -75,12 +79,18 @@ mod tests {
 
     #[test]
     fn a_null_value_is_not_a_missing_one() {
-        assert_eq!(parse(json!({ "op": "add", "path": "/a", "value": null })).value, Some(Value::Null));
+        assert_eq!(
+            parse(json!({ "op": "add", "path": "/a", "value": null })).value,
+            Some(Value::Null)
+        );
         assert_eq!(parse(json!({ "op": "add", "path": "/a" })).value, None);
     }
 
     #[test]
     fn an_operation_of_another_release_is_kept() {
-        assert_eq!(parse(json!({ "op": "merge", "path": "/a" })).op, PatchOp::Other("merge".into()));
+        assert_eq!(
+            parse(json!({ "op": "merge", "path": "/a" })).op,
+            PatchOp::Other("merge".into())
+        );
     }
 }

@@ -71,6 +71,11 @@ macro_rules! words_schema {
 
 pub(crate) use {words, words_schema};
 
+/// For `skip_serializing_if`: whether the field says nothing.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// One of `words`, by a pattern: unlike an `enum`, its error prints `Invalid value: "explode"`, which scripts look for.
 pub(crate) fn pattern(words: &[&str]) -> Schema {
     json_schema!({ "type": "string", "pattern": format!("^({})$", words.join("|")) })
@@ -85,14 +90,14 @@ pub(crate) fn free(_: &[&str]) -> Schema {
 ///
 /// The others are refused rather than missing from the schema: an unknown field is pruned with a mere warning, and a
 /// machine that its owner meant to protect would be wiped.
-pub(crate) fn only_first(words: &[&str], field: &str) -> Schema {
+pub(crate) fn only_first(words: &[&str]) -> Schema {
     let implemented = words.first().copied().unwrap_or_default();
     json_schema!({
         "type": "string",
         "enum": words,
         "x-kubernetes-validations": [{
             "rule": format!("self == '{implemented}'"),
-            "message": format!("{field}: only {implemented} is implemented in this version"),
+            "message": format!("not implemented in this version, only {implemented} is"),
         }],
     })
 }
@@ -117,9 +122,11 @@ mod tests {
 
     #[test]
     fn words_are_read_and_written_as_they_stand() {
-        for (json, want) in
-            [(r#""""#, Colour::Unset), (r#""red""#, Colour::Red), (r#""rot""#, Colour::Other("rot".into()))]
-        {
+        for (json, want) in [
+            (r#""""#, Colour::Unset),
+            (r#""red""#, Colour::Red),
+            (r#""rot""#, Colour::Other("rot".into())),
+        ] {
             assert_eq!(parse(json), want);
             assert_eq!(serde_json::to_string(&want).unwrap(), json);
         }

@@ -19,27 +19,7 @@ use crate::Condition;
     status = "MetalClusterStatus",
     derive = "PartialEq",
     derive = "Default",
-    doc = "MetalCluster is the infrastructure of a Cluster: the address of its API.",
-    printcolumn(
-        name = "Cluster",
-        type_ = "string",
-        json_path = r".metadata.labels.cluster\.x-k8s\.io/cluster-name",
-        description = "Cluster that this belongs to"
-    ),
-    printcolumn(
-        name = "Ready",
-        type_ = "boolean",
-        json_path = ".status.ready",
-        description = "Whether the infrastructure is ready"
-    ),
-    printcolumn(
-        name = "Endpoint",
-        type_ = "string",
-        json_path = ".spec.controlPlaneEndpoint.host",
-        priority = 1,
-        description = "Host of the cluster's API"
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    doc = "MetalCluster is the infrastructure of a Cluster: the address of its API."
 )]
 #[serde(rename_all = "camelCase")]
 pub struct MetalClusterSpec {

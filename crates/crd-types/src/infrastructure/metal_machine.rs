@@ -21,32 +21,7 @@ use crate::words::{words, words_schema};
     status = "MetalMachineStatus",
     derive = "PartialEq",
     derive = "Default",
-    doc = "MetalMachine is the infrastructure of a Machine: a Server that it takes.",
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = ".status.ready",
-        description = "Whether the machine is provisioned"
-    ),
-    printcolumn(
-        name = "Cluster",
-        type_ = "string",
-        json_path = r".metadata.labels.cluster\.x-k8s\.io/cluster-name",
-        description = "Cluster that this belongs to"
-    ),
-    printcolumn(
-        name = "Machine",
-        type_ = "string",
-        json_path = r#".metadata.ownerReferences[?(@.kind=="Machine")].name"#,
-        description = "Machine that this belongs to"
-    ),
-    printcolumn(
-        name = "Server",
-        type_ = "string",
-        json_path = ".spec.serverRef.name",
-        description = "Server that was taken"
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    doc = "MetalMachine is the infrastructure of a Machine: a Server that it takes."
 )]
 #[serde(rename_all = "camelCase")]
 pub struct MetalMachineSpec {
@@ -112,4 +87,7 @@ words! {
         InternalDns = "InternalDNS",
     }
 }
-words_schema!(MachineAddressType, |words| schemars::json_schema!({ "type": "string", "enum": words }));
+words_schema!(
+    MachineAddressType,
+    |words| schemars::json_schema!({ "type": "string", "enum": words })
+);

@@ -17,40 +17,7 @@ use crate::Condition;
     status = "ServerBindingStatus",
     derive = "PartialEq",
     derive = "Default",
-    doc = "ServerBinding says that a MetalMachine has the Server of the same name. While it exists nobody else can take it.",
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = ".status.ready",
-        description = "Whether the Server exists"
-    ),
-    printcolumn(
-        name = "Server",
-        type_ = "string",
-        json_path = ".metadata.name",
-        priority = 1,
-        description = "Server that is taken"
-    ),
-    printcolumn(
-        name = "ServerClass",
-        type_ = "string",
-        json_path = ".spec.serverClassRef.name",
-        priority = 1,
-        description = "Class that it was taken through"
-    ),
-    printcolumn(
-        name = "MetalMachine",
-        type_ = "string",
-        json_path = ".spec.metalMachineRef.name",
-        description = "MetalMachine that has it"
-    ),
-    printcolumn(
-        name = "Cluster",
-        type_ = "string",
-        json_path = r".metadata.labels.cluster\.x-k8s\.io/cluster-name",
-        description = "Cluster that has it"
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    doc = "ServerBinding says that a MetalMachine has the Server of the same name. While it exists nobody else can take it."
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ServerBindingSpec {

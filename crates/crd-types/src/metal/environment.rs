@@ -14,26 +14,7 @@ use serde::{Deserialize, Serialize};
     status = "EnvironmentStatus",
     derive = "PartialEq",
     derive = "Default",
-    doc = "Environment is what a machine boots over the network: a kernel, an initramfs and kernel arguments.",
-    printcolumn(
-        name = "Kernel",
-        type_ = "string",
-        json_path = ".spec.kernel.url",
-        description = "URL of the kernel"
-    ),
-    printcolumn(
-        name = "Initrd",
-        type_ = "string",
-        json_path = ".spec.initrd.url",
-        description = "URL of the initramfs"
-    ),
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Ready")].status"#,
-        description = "Whether the files are downloaded and can be booted"
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    doc = "Environment is what a machine boots over the network: a kernel, an initramfs and kernel arguments."
 )]
 #[serde(rename_all = "camelCase")]
 pub struct EnvironmentSpec {

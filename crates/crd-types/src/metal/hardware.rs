@@ -197,10 +197,16 @@ mod tests {
     #[test]
     fn what_is_not_known_is_left_out() {
         let hardware = Hardware {
-            system: Some(System { sku_number: Some("A1".into()), ..System::default() }),
+            system: Some(System {
+                sku_number: Some("A1".into()),
+                ..System::default()
+            }),
             ..Hardware::default()
         };
-        assert_eq!(serde_json::to_value(hardware).unwrap(), json!({ "system": { "skuNumber": "A1" } }));
+        assert_eq!(
+            serde_json::to_value(hardware).unwrap(),
+            json!({ "system": { "skuNumber": "A1" } })
+        );
     }
 
     #[test]

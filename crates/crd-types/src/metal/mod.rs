@@ -7,11 +7,12 @@ mod server_class;
 
 pub use environment::{Asset, AssetCondition, Environment, EnvironmentSpec, EnvironmentStatus, Kernel};
 pub use hardware::{
-    Compute, Hardware, Memory, MemoryModule, Network, NetworkInterface, Processor, Storage, StorageDevice, System,
+    Compute, Hardware, Memory, MemoryModule, Network, NetworkInterface, Processor, Storage, StorageDevice,
+    System,
 };
 pub use server::{
-    Bmc, BootFromDiskMethod, CredentialSource, ManagementApi, Mode, NodeAddress, Password, PxeMode, ReclaimPolicy,
-    SecretKeyRef, Server, ServerSpec, ServerStatus, Wipe, WipeDisks, WipeMethod,
+    Bmc, BootFromDiskMethod, CredentialSource, ManagementApi, Mode, NodeAddress, Password, PxeMode,
+    ReclaimPolicy, SecretKeyRef, Server, ServerSpec, ServerStatus, Wipe, WipeDisks, WipeMethod,
 };
 pub use server_class::{Qualifiers, ServerClass, ServerClassSpec, ServerClassStatus};
 

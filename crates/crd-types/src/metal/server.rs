@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Hardware;
-use crate::words::{only_first, pattern, words, words_schema};
+use crate::words::{is_default, only_first, pattern, words, words_schema};
 use crate::{Condition, ConfigPatch};
 
 /// What is asked of a machine, and its inventory.
@@ -21,57 +21,7 @@ use crate::{Condition, ConfigPatch};
     status = "ServerStatus",
     derive = "PartialEq",
     derive = "Default",
-    doc = "Server is one machine. Its name is the machine's SMBIOS system UUID, in canonical lower-case text.",
-    printcolumn(
-        name = "Hostname",
-        type_ = "string",
-        json_path = ".spec.hostname",
-        description = "Hostname that the machine registered with"
-    ),
-    printcolumn(
-        name = "BMC IP",
-        type_ = "string",
-        json_path = ".spec.bmc.endpoint",
-        priority = 1,
-        description = "Address of the BMC"
-    ),
-    printcolumn(
-        name = "Accepted",
-        type_ = "boolean",
-        json_path = ".spec.accepted",
-        description = "Whether the machine may be powered, wiped and used"
-    ),
-    printcolumn(
-        name = "Cordoned",
-        type_ = "boolean",
-        json_path = ".spec.cordoned",
-        description = "Whether the machine is kept out of new clusters"
-    ),
-    printcolumn(
-        name = "Allocated",
-        type_ = "boolean",
-        json_path = ".status.inUse",
-        description = "Whether a cluster has the machine; the ServerBinding of the same name says which"
-    ),
-    printcolumn(
-        name = "Clean",
-        type_ = "boolean",
-        json_path = ".status.isClean",
-        description = "Whether the disks are wiped and unused since"
-    ),
-    printcolumn(
-        name = "Power",
-        type_ = "string",
-        json_path = ".status.power",
-        description = "Last power state seen: on, off or unknown"
-    ),
-    printcolumn(
-        name = "Ready",
-        type_ = "boolean",
-        json_path = ".status.ready",
-        description = "Whether the machine can be used"
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    doc = "Server is one machine. Its name is the machine's SMBIOS system UUID, in canonical lower-case text."
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ServerSpec {
@@ -107,10 +57,10 @@ pub struct ServerSpec {
     pub pxe_boot_always: Option<bool>,
     /// How iPXE hands over to the disk: `ipxe-exit`, `http-404` or `ipxe-sanboot`. Empty: the class decides, then the
     /// manager's flag.
-    #[serde(default, skip_serializing_if = "BootFromDiskMethod::is_unset")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub boot_from_disk_method: BootFromDiskMethod,
     /// How a network boot is asked of the BMC: `bios` or `uefi`. Empty: as the manager finds best.
-    #[serde(default, skip_serializing_if = "PxeMode::is_unset")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub pxe_mode: PxeMode,
     /// `managed` (default): powered, wiped, allocated. `adopted`: power and inventory only, never wiped, never
     /// allocated; not implemented in this version and refused.
@@ -127,8 +77,10 @@ pub struct ServerSpec {
 
 words! {
     /// How iPXE hands over to the disk.
+    #[derive(Default)]
     BootFromDiskMethod {
         /// Not chosen here.
+        #[default]
         Unset = "",
         /// `exit`: the firmware tries its next boot device.
         IpxeExit = "ipxe-exit",
@@ -142,8 +94,10 @@ words_schema!(BootFromDiskMethod, pattern);
 
 words! {
     /// How a network boot is asked of the BMC.
+    #[derive(Default)]
     PxeMode {
         /// Not chosen here.
+        #[default]
         Unset = "",
         /// Legacy BIOS.
         Bios = "bios",
@@ -162,7 +116,7 @@ words! {
         Adopted = "adopted",
     }
 }
-words_schema!(Mode, |words| only_first(words, "mode"));
+words_schema!(Mode, only_first);
 
 words! {
     /// What becomes of a machine when a cluster lets it go. Anything but `Recycle` must not be wiped.
@@ -173,7 +127,7 @@ words! {
         Retain = "Retain",
     }
 }
-words_schema!(ReclaimPolicy, |words| only_first(words, "reclaimPolicy"));
+words_schema!(ReclaimPolicy, only_first);
 
 words! {
     /// Which disks a wipe erases.
@@ -186,7 +140,7 @@ words! {
         None = "none",
     }
 }
-words_schema!(WipeDisks, |words| only_first(words, "wipe.disks"));
+words_schema!(WipeDisks, only_first);
 
 words! {
     /// How a wipe erases a disk.
@@ -203,33 +157,7 @@ words! {
         Metadata = "metadata",
     }
 }
-words_schema!(WipeMethod, |words| only_first(words, "wipe.method"));
-
-impl Default for BootFromDiskMethod {
-    fn default() -> Self {
-        Self::Unset
-    }
-}
-
-impl BootFromDiskMethod {
-    /// Whether nothing was chosen here.
-    pub fn is_unset(&self) -> bool {
-        *self == Self::Unset
-    }
-}
-
-impl Default for PxeMode {
-    fn default() -> Self {
-        Self::Unset
-    }
-}
-
-impl PxeMode {
-    /// Whether nothing was chosen here.
-    pub fn is_unset(&self) -> bool {
-        *self == Self::Unset
-    }
-}
+words_schema!(WipeMethod, only_first);
 
 /// Which disks a wipe erases, and how.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

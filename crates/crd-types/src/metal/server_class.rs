@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{BootFromDiskMethod, Hardware, ReclaimPolicy};
 use crate::ConfigPatch;
+use crate::words::is_default;
 
 /// Which machines belong to the class, and what they have in common.
 #[derive(CustomResource, Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -21,20 +22,7 @@ use crate::ConfigPatch;
     status = "ServerClassStatus",
     derive = "PartialEq",
     derive = "Default",
-    doc = "ServerClass is a set of machines that a MetalMachine may take one from, chosen by hardware and labels.",
-    printcolumn(
-        name = "Available",
-        type_ = "string",
-        json_path = ".status.serversAvailable",
-        description = "Machines that can be taken"
-    ),
-    printcolumn(
-        name = "In Use",
-        type_ = "string",
-        json_path = ".status.serversInUse",
-        description = "Machines that clusters have"
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    doc = "ServerClass is a set of machines that a MetalMachine may take one from, chosen by hardware and labels."
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ServerClassSpec {
@@ -55,7 +43,7 @@ pub struct ServerClassSpec {
     pub strategic_patches: Vec<String>,
     /// How iPXE hands over to the disk, for machines that do not say: `ipxe-exit`, `http-404` or `ipxe-sanboot`.
     /// Empty: the manager's flag decides.
-    #[serde(default, skip_serializing_if = "BootFromDiskMethod::is_unset")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub boot_from_disk_method: BootFromDiskMethod,
     /// What becomes of a machine that was taken through this class when a cluster lets it go, unless its Server says.
     /// `Recycle` (default): wiped and offered again. `Retain`: kept as it is for a human to look at; not implemented
