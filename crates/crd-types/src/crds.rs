@@ -96,10 +96,9 @@ fn manifest(
             finish_schema(root);
         }
     }
-    if let Some(name) = old_version {
-        let unserved = unserved_version(name, &crd.spec.versions);
-        crd.spec.versions.splice(0..0, unserved);
-    }
+    let unserved = old_version.zip(crd.spec.versions.first());
+    let unserved = unserved.map(|(name, current)| unserved_version(name, current));
+    crd.spec.versions.splice(0..0, unserved);
     crd
 }
 
@@ -180,28 +179,62 @@ fn visit(schema: &mut JSONSchemaProps, f: &mut impl FnMut(&mut JSONSchemaProps))
 /// such an object is still stored, it could not be read any more. It is not served, because without conversion
 /// webhooks a write through it would lose fields.
 ///
-/// Its schema accepts anything: a stored object is pruned by the schema of the version it was stored in before it is
-/// turned into the current one, so every field that is not listed here would be lost on the first read.
+/// A stored object is pruned and defaulted by the schema of the version it was stored in, and by no other, before it
+/// is given out in the current one. So this schema keeps every field, and fills in what the current one would.
 fn unserved_version(
     name: &str,
-    versions: &[CustomResourceDefinitionVersion],
-) -> Option<CustomResourceDefinitionVersion> {
-    let schema = JSONSchemaProps {
-        description: Some("Version of earlier releases; not served. Use the current one.".into()),
-        type_: Some("object".into()),
-        x_kubernetes_preserve_unknown_fields: Some(true),
-        ..JSONSchemaProps::default()
+    current: &CustomResourceDefinitionVersion,
+) -> CustomResourceDefinitionVersion {
+    let spec = spec_of(current).map(|spec| {
+        let fields = spec
+            .properties
+            .iter()
+            .flatten()
+            .filter(|(_, field)| field.default.is_some());
+        let fields: BTreeMap<_, _> = fields
+            .map(|(name, field)| (name.clone(), field.clone()))
+            .collect();
+        JSONSchemaProps {
+            default: spec.default.clone(),
+            properties: (!fields.is_empty()).then_some(fields),
+            ..anything("As in the current version, or as it was before.")
+        }
+    });
+    let root = JSONSchemaProps {
+        properties: spec.map(|spec| BTreeMap::from([("spec".to_owned(), spec)])),
+        ..anything("Version of earlier releases; not served. Use the current one.")
     };
-    versions.first().map(|current| CustomResourceDefinitionVersion {
+    CustomResourceDefinitionVersion {
         name: name.into(),
         served: false,
         storage: false,
         schema: Some(CustomResourceValidation {
-            open_api_v3_schema: Some(schema),
+            open_api_v3_schema: Some(root),
         }),
         additional_printer_columns: None,
         ..current.clone()
-    })
+    }
+}
+
+fn spec_of(version: &CustomResourceDefinitionVersion) -> Option<&JSONSchemaProps> {
+    version
+        .schema
+        .as_ref()?
+        .open_api_v3_schema
+        .as_ref()?
+        .properties
+        .as_ref()?
+        .get("spec")
+}
+
+/// An object of any fields.
+fn anything(description: &str) -> JSONSchemaProps {
+    JSONSchemaProps {
+        description: Some(description.into()),
+        type_: Some("object".into()),
+        x_kubernetes_preserve_unknown_fields: Some(true),
+        ..JSONSchemaProps::default()
+    }
 }
 
 #[cfg(test)]

@@ -190,6 +190,46 @@ fn kinds_look_as_users_know_them() {
 }
 
 #[test]
+fn an_object_of_an_old_version_loses_nothing_and_gets_the_current_defaults() {
+    let mut looked_at = 0;
+    for crd in all() {
+        let [old, current] = &crd.spec.versions[..] else {
+            continue;
+        };
+        looked_at += 1;
+        let schema_of = |version: &CustomResourceDefinitionVersion| {
+            serde_json::to_value(
+                version
+                    .schema
+                    .as_ref()
+                    .unwrap()
+                    .open_api_v3_schema
+                    .as_ref()
+                    .unwrap(),
+            )
+            .unwrap()
+        };
+        let (old, current) = (schema_of(old), schema_of(current));
+        for open in [&old, &old["properties"]["spec"]] {
+            assert_eq!(
+                open["x-kubernetes-preserve-unknown-fields"], true,
+                "{}",
+                crd.spec.names.kind
+            );
+        }
+        let defaults = |root: &Value| {
+            let mut defaults = BTreeMap::new();
+            each_field("", root, &mut |path, field| {
+                defaults.extend(field.get("default").map(|value| (path.to_owned(), value.clone())));
+            });
+            defaults
+        };
+        assert_eq!(defaults(&old), defaults(&current), "{}", crd.spec.names.kind);
+    }
+    assert_eq!(looked_at, 6);
+}
+
+#[test]
 fn cluster_api_finds_its_labels_and_no_webhook() {
     for crd in all() {
         let labels = crd.metadata.labels.unwrap();
