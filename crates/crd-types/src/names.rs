@@ -53,6 +53,9 @@ pub mod annotations {
     /// On ServerBinding: the mark that permits its release; holds the allocation id.
     pub const RELEASE: &str = "metal.sidero.dev/release";
 
+    /// On Server: leave the machine alone, until the user removes it.
+    pub const PAUSE: &str = "metal.sidero.dev/pause";
+
     /// Requests of a user; each is removed once it is recorded elsewhere.
     pub mod request {
         /// Restart the machine.
@@ -63,8 +66,6 @@ pub mod annotations {
         pub const INSPECT: &str = "metal.sidero.dev/inspect";
         /// Install the machine again.
         pub const REINSTALL: &str = "metal.sidero.dev/reinstall";
-        /// Leave the machine alone; stands until the user removes it.
-        pub const PAUSE: &str = "metal.sidero.dev/pause";
         /// Go on in spite of the reason that is the value.
         pub const RESUME: &str = "metal.sidero.dev/resume";
         /// Take over the Server of the installation that is the value.

@@ -46,7 +46,7 @@ pub struct ServerSpec {
     /// Strategic merge patches of the machine config, as YAML or JSON text, after the class's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub strategic_patches: Vec<String>,
-    /// Whether the machine may be powered, wiped and used. Accepting a machine erases its disks.
+    /// Whether the machine may be powered, wiped and used; false when left out. Accepting a machine erases its disks.
     #[schemars(extend("default" = false))]
     pub accepted: bool,
     /// Keeps the machine out of new clusters; one that has it keeps it.
