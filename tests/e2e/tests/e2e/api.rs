@@ -50,6 +50,58 @@ pub(crate) async fn bad_values_are_refused_by_name(bed: &Bed) -> anyhow::Result<
     Ok(())
 }
 
+pub(crate) async fn older_versions_are_listed_but_not_served(bed: &Bed) -> anyhow::Result<()> {
+    for (plural, kind, group, old) in [
+        ("servers", "Server", "metal.sidero.dev", "v1alpha1"),
+        ("serverclasses", "ServerClass", "metal.sidero.dev", "v1alpha1"),
+        (
+            "metalmachines",
+            "MetalMachine",
+            "infrastructure.cluster.x-k8s.io",
+            "v1alpha2",
+        ),
+    ] {
+        let definition = format!("{plural}.{group}");
+        let versions = kubectl(
+            bed,
+            &[
+                "get",
+                "crd",
+                &definition,
+                "-o",
+                "jsonpath={.spec.versions[*].name}",
+            ],
+        )?;
+        assert!(
+            versions.split(' ').any(|version| version == old),
+            "{kind} lists {versions}"
+        );
+        let yaml = format!(
+            "{{apiVersion: {group}/{old}, kind: {kind}, metadata: {{namespace: default, name: old}}}}"
+        );
+        let Err(error) = bed.apply(&yaml).await else {
+            anyhow::bail!("{old} {kind} was accepted")
+        };
+        assert!(format!("{error:#}").contains("404"), "{error:#}");
+    }
+    Ok(())
+}
+
+pub(crate) async fn a_server_without_spec_is_not_accepted(bed: &Bed) -> anyhow::Result<()> {
+    let api_version = "metal.sidero.dev/v1alpha2";
+    bed.apply(&format!(
+        "{{apiVersion: {api_version}, kind: Server, metadata: {{name: bare}}}}"
+    ))
+    .await?;
+    let server = Object::cluster(api_version, "Server", "bare");
+    let read = server
+        .get(bed.client())
+        .await?
+        .context("the Server was just applied")?;
+    assert_eq!(read.data["spec"]["accepted"], false);
+    server.delete(bed.client()).await
+}
+
 pub(crate) async fn documented_samples_apply(bed: &Bed) -> anyhow::Result<()> {
     let files = yaml_files(&repository("config/samples"))?;
     assert!(!files.is_empty(), "looked at no sample");
@@ -59,13 +111,12 @@ pub(crate) async fn documented_samples_apply(bed: &Bed) -> anyhow::Result<()> {
             &["apply", "--warnings-as-errors", "-f", &path.display().to_string()],
         )?;
     }
-    let kinds =
-        "servers,serverclasses,environments,metalclusters,metalmachines,metalmachinetemplates,serverbindings";
+    let kinds = "server,serverclass,environment,metalcluster,metalmachine,metalmachinetemplate,serverbinding";
     let shown = kubectl(bed, &["get", kinds, "--all-namespaces"])?;
     for kind in kinds.split(',') {
         let of_kind = shown
             .lines()
-            .filter(|line| line.contains(kind.trim_end_matches('s')))
+            .filter(|line| line.contains(&format!("{kind}.")))
             .count();
         assert!(of_kind > 0, "no sample is a {kind}:\n{shown}");
     }
