@@ -1,0 +1,413 @@
+//! The client of one BMC: authenticated requests, links, collections.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue, IF_MATCH, LOCATION};
+use reqwest::{Method, StatusCode};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::Mutex;
+use zeroize::Zeroizing;
+
+use crate::endpoint::{Endpoint, Link};
+use crate::error::{Cause, Error, Reach};
+use crate::messages::Messages;
+use crate::resources::{Decode, Page, Resource, ServiceRoot, decode};
+use crate::secret::{Credentials, Secret};
+use crate::session::{Login, Pass, PassKind};
+use crate::transport::{BeforeSend, Limits, Reply, Request, Transport};
+
+/// Bounds of a client.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Time for one exchange, connecting included. BMCs may take half a minute to read and longer to write.
+    pub request_timeout: Duration,
+    /// Longest answer in bytes.
+    pub max_body: usize,
+    /// Most pages of one collection.
+    pub max_pages: usize,
+    /// Time for a task to end.
+    pub task_deadline: Duration,
+    /// Pause between looks at a task, where the BMC does not name one by `Retry-After`.
+    pub task_poll: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            request_timeout: Duration::from_secs(60),
+            max_body: 4 << 20,
+            max_pages: 64,
+            task_deadline: Duration::from_secs(120),
+            task_poll: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Most hops inside one BMC that a read follows.
+const MAX_REDIRECTS: usize = 3;
+
+/// The client of one BMC.
+///
+/// Reads, and writes that may be repeated without harm, are sent a second time when the connection drops before
+/// the answer, and after a new log-in when the session has ended. Power commands, clearing the boot override and
+/// password changes are sent once. Call [`Client::close`] at the end: a session that is left behind occupies one of
+/// the BMC's few slots until it expires.
+pub struct Client {
+    pub(crate) transport: Transport,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) credentials: Credentials,
+    pub(crate) options: Options,
+    pub(crate) login: Mutex<Login>,
+    /// The BMC accepted a request under Basic authentication.
+    pub(crate) basic_proved: AtomicBool,
+    before_send: BeforeSend,
+}
+
+/// How often a request may reach the BMC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// A second time does no harm.
+    Repeatable,
+    /// Exactly once, on a connection of its own; what comes instead of an answer is the caller's to find out.
+    Once,
+}
+
+/// A request before authentication.
+pub(crate) struct Outgoing<'a> {
+    pub(crate) method: Method,
+    pub(crate) link: &'a Link,
+    pub(crate) if_match: Option<HeaderValue>,
+    pub(crate) body: Option<Zeroizing<Vec<u8>>>,
+    pub(crate) delivery: Delivery,
+    /// A secret in the body that the answer's messages must not repeat.
+    pub(crate) secret: Option<&'a Secret>,
+}
+
+impl<'a> Outgoing<'a> {
+    pub(crate) fn get(link: &'a Link) -> Self {
+        Self {
+            method: Method::GET,
+            link,
+            if_match: None,
+            body: None,
+            delivery: Delivery::Repeatable,
+            secret: None,
+        }
+    }
+}
+
+/// JSON text in memory that is wiped; room for every character escaped, so that it is never moved.
+pub(crate) fn json_body(value: &impl Serialize, text_bytes: usize) -> Zeroizing<Vec<u8>> {
+    let mut body = Zeroizing::new(Vec::with_capacity(128 + 6 * text_bytes));
+    // Maps of texts into a Vec: neither the keys nor the writer can fail.
+    let _ = serde_json::to_writer(&mut *body, value);
+    body
+}
+
+impl Client {
+    /// A client; nothing is sent yet.
+    pub fn new(
+        transport: Transport,
+        endpoint: Endpoint,
+        credentials: Credentials,
+        options: Options,
+        before_send: BeforeSend,
+    ) -> Self {
+        let (login, basic_proved) = (Mutex::default(), AtomicBool::new(false));
+        Self {
+            transport,
+            endpoint,
+            credentials,
+            options,
+            login,
+            basic_proved,
+            before_send,
+        }
+    }
+
+    /// Where the BMC is.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The service root, read without credentials: whether there is a Redfish service, and what it offers.
+    pub async fn service_root(&self) -> Result<Resource<ServiceRoot>, Error> {
+        self.read_open(&Link::service_root()).await
+    }
+
+    /// Any resource as JSON: for what this crate has no type for.
+    pub async fn get(&self, link: &Link) -> Result<Value, Error> {
+        let (reply, _) = self.fetch(link).await?;
+        json(&reply)
+    }
+
+    /// The members of a collection, its further pages included (DSP0266 §7.6).
+    pub async fn members(&self, collection: &Link) -> Result<Vec<Link>, Error> {
+        let mut members = Vec::new();
+        let mut next = Some(collection.clone());
+        for _ in 0..self.options.max_pages {
+            let Some(link) = next else { return Ok(members) };
+            let page: Resource<Page> = self.read(&link).await?;
+            for warning in &page.warnings {
+                tracing::debug!(collection = %link, %warning, "unreadable part of a collection");
+            }
+            members.extend(page.value.members);
+            next = page.value.next;
+        }
+        match next {
+            None => Ok(members),
+            Some(_) => {
+                let cause = Cause::Protocol(format!(
+                    "the collection has more than {} pages",
+                    self.options.max_pages
+                ));
+                Err(self.error(&Method::GET, collection, cause))
+            }
+        }
+    }
+
+    /// A resource as `T`, with its ETag.
+    pub(crate) async fn read<T: Decode>(&self, link: &Link) -> Result<Resource<T>, Error> {
+        let (reply, link) = self.fetch(link).await?;
+        resource(&reply, link)
+    }
+
+    /// The same without credentials.
+    pub(crate) async fn read_open<T: Decode>(&self, link: &Link) -> Result<Resource<T>, Error> {
+        let reply = self.judge(self.deliver(&Outgoing::get(link), None).await?, None, None)?;
+        match self.redirected(&reply)? {
+            None => resource(&reply, link.clone()),
+            Some(next) => {
+                let reply = self.judge(self.deliver(&Outgoing::get(&next), None).await?, None, None)?;
+                if reply.status.is_redirection() {
+                    return Err(reply.fail(Cause::Protocol("redirected more than once".into())));
+                }
+                resource(&reply, next)
+            }
+        }
+    }
+
+    /// GET, following redirects inside the BMC; also gives the link that answered in the end.
+    async fn fetch(&self, link: &Link) -> Result<(Reply, Link), Error> {
+        let mut link = link.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let reply = self.send(&Outgoing::get(&link)).await?;
+            match self.redirected(&reply)? {
+                None => return Ok((reply, link)),
+                Some(next) => link = next,
+            }
+        }
+        let cause = Cause::Protocol(format!("redirected more than {MAX_REDIRECTS} times"));
+        Err(self.error(&Method::GET, &link, cause))
+    }
+
+    /// Where a redirect leads inside this BMC. One to another host is refused: the token goes with the request.
+    fn redirected(&self, reply: &Reply) -> Result<Option<Link>, Error> {
+        if !reply.status.is_redirection() {
+            return Ok(None);
+        }
+        let target = reply.header(LOCATION).and_then(|text| reply.url.join(text).ok());
+        match target {
+            Some(url) if self.endpoint.owns(&url) => Ok(Link::new(
+                &url[url::Position::BeforePath..url::Position::AfterQuery],
+            )),
+            Some(url) => {
+                let host: String = url.origin().ascii_serialization().chars().take(200).collect();
+                Err(reply.fail(Cause::Protocol(format!(
+                    "it redirects to {host}; other hosts are not followed"
+                ))))
+            }
+            None => Err(reply.fail(Cause::Protocol(format!(
+                "status {} without a target",
+                reply.status.as_u16()
+            )))),
+        }
+    }
+
+    /// Sends with credentials, logging in first and, where the request may be repeated, again when the session has ended. `Ok` is a
+    /// success or a redirect.
+    pub(crate) async fn send(&self, out: &Outgoing<'_>) -> Result<Reply, Error> {
+        let (reply, pass) = self.answer(out).await?;
+        self.judge(reply, Some(&pass), out.secret)
+    }
+
+    /// The same before its status is judged.
+    pub(crate) async fn answer(&self, out: &Outgoing<'_>) -> Result<(Reply, Pass), Error> {
+        let pass = self.pass(None).await?;
+        let reply = self.deliver(out, Some(&pass)).await?;
+        if reply.status != StatusCode::UNAUTHORIZED || !pass.is_session() {
+            return Ok((reply, pass));
+        }
+        if out.delivery == Delivery::Once {
+            self.forget(&pass).await;
+            return Err(reply.fail(Cause::SessionEnded));
+        }
+        let pass = self.pass(Some(&pass)).await?;
+        Ok((self.deliver(out, Some(&pass)).await?, pass))
+    }
+
+    /// One exchange, or two when the connection dropped under a request that may be repeated.
+    pub(crate) async fn deliver(&self, out: &Outgoing<'_>, pass: Option<&Pass>) -> Result<Reply, Error> {
+        let limits = Limits {
+            timeout: self.options.request_timeout,
+            body: self.options.max_body,
+        };
+        let first = self.transport.exchange(self.request(out, pass)?, limits).await;
+        match first {
+            Err(error) if out.delivery == Delivery::Repeatable && is_dropped(&error) => {
+                tracing::debug!(%error, "connection dropped, asking again");
+                self.transport.exchange(self.request(out, pass)?, limits).await
+            }
+            other => other,
+        }
+    }
+
+    fn request(&self, out: &Outgoing<'_>, pass: Option<&Pass>) -> Result<Request, Error> {
+        let foreign = || {
+            self.error(
+                &out.method,
+                out.link,
+                Cause::Protocol("the link leads to another host".into()),
+            )
+        };
+        let url = self.endpoint.resolve(out.link).ok_or_else(foreign)?;
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(
+            HeaderName::from_static("odata-version"),
+            HeaderValue::from_static("4.0"),
+        );
+        if let Some(etag) = &out.if_match {
+            headers.insert(IF_MATCH, etag.clone());
+        }
+        if let Some(pass) = pass {
+            let (name, value) = pass.header();
+            headers.insert(name, value);
+        }
+        Ok(Request {
+            method: out.method.clone(),
+            url,
+            headers,
+            body: out.body.clone(),
+            fresh: out.delivery == Delivery::Once,
+            before_send: self.before_send.clone(),
+        })
+    }
+
+    /// Puts a status into its class. Successes and redirects pass.
+    pub(crate) fn judge(
+        &self,
+        reply: Reply,
+        pass: Option<&Pass>,
+        secret: Option<&Secret>,
+    ) -> Result<Reply, Error> {
+        let status = reply.status.as_u16();
+        if reply.status.is_success() || reply.status.is_redirection() {
+            if pass.is_some_and(|pass| !pass.is_session()) {
+                self.basic_proved.store(true, Ordering::Relaxed);
+            }
+            return Ok(reply);
+        }
+        let messages = self.messages(&reply, secret);
+        let cause = match status {
+            401 | 403 => self.not_admitted(status, messages, pass),
+            404 | 405 | 410 | 501 => Cause::Unsupported(format!("status {status}{messages}")),
+            412 | 428 => Cause::Precondition { status, messages },
+            429 | 503 => Cause::Busy {
+                status,
+                retry_after: reply.retry_after(),
+                messages,
+            },
+            _ => Cause::Failed { status, messages },
+        };
+        Err(reply.fail(cause))
+    }
+
+    /// What 401 and 403 mean depends on what the credentials have proved so far.
+    fn not_admitted(&self, status: u16, messages: Messages, pass: Option<&Pass>) -> Cause {
+        let refused = |messages| Cause::Refused {
+            user: self.credentials.username.clone(),
+            status,
+            messages,
+        };
+        match pass.map(|pass| &pass.kind) {
+            Some(PassKind::Basic {
+                instead_of: Some(busy),
+                ..
+            }) => busy.as_ref().clone(),
+            Some(PassKind::Basic { .. }) if status == 401 || !self.basic_proved.load(Ordering::Relaxed) => {
+                refused(messages)
+            }
+            _ => Cause::Forbidden { status, messages },
+        }
+    }
+
+    /// The messages of an answer, without the secrets that this client knows.
+    pub(crate) fn messages(&self, reply: &Reply, secret: Option<&Secret>) -> Messages {
+        let mut secrets = vec![self.credentials.password.expose()];
+        secrets.extend(secret.map(Secret::expose));
+        // a secret that contains another one goes first
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        Messages::read(&reply.body, &secrets)
+    }
+
+    /// An error about a link for which nothing was sent.
+    pub(crate) fn error(&self, method: &Method, link: &Link, cause: Cause) -> Error {
+        Error::new(
+            method,
+            format!("{}{}", self.endpoint.to_string().trim_end_matches('/'), link),
+            cause,
+        )
+        .unsent()
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client")
+            .field("endpoint", &self.endpoint)
+            .field("credentials", &self.credentials)
+            .finish_non_exhaustive()
+    }
+}
+
+fn is_dropped(error: &Error) -> bool {
+    matches!(
+        *error.cause,
+        Cause::Unreachable {
+            at: Reach::Dropped,
+            ..
+        }
+    )
+}
+
+/// An answer's body as JSON.
+pub(crate) fn json(reply: &Reply) -> Result<Value, Error> {
+    serde_json::from_slice(&reply.body).map_err(|error| {
+        let kind = reply
+            .header("content-type")
+            .unwrap_or("no content type")
+            .chars()
+            .take(60)
+            .collect::<String>();
+        reply.fail(Cause::Protocol(format!("the body is no JSON ({kind}): {error}")))
+    })
+}
+
+fn resource<T: Decode>(reply: &Reply, link: Link) -> Result<Resource<T>, Error> {
+    let body = json(reply)?;
+    // An empty ETag is none: sent back it would never match.
+    let etag = [reply.header("etag"), body["@odata.etag"].as_str()]
+        .into_iter()
+        .flatten()
+        .find(|etag| !etag.is_empty());
+    let (value, warnings) = decode(&body);
+    Ok(Resource {
+        link,
+        etag: etag.map(Into::into),
+        value,
+        warnings,
+    })
+}
