@@ -40,7 +40,11 @@ impl Client {
         }
         let mut candidates = Vec::new();
         for link in &systems {
-            let system = self.system(link).await?;
+            // some BMCs list members that they do not have
+            let system = match self.system(link).await {
+                Err(error) if matches!(*error.cause, Cause::Unsupported(_)) => continue,
+                other => other?,
+            };
             if system.value.reset.is_some() && system.value.system_type.as_deref() != Some("DPU") {
                 candidates.push(system);
             }

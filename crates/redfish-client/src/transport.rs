@@ -104,21 +104,20 @@ impl Transport {
                 .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
                 .body(body);
         }
-        let maybe_sent = |error: Error| match gate.verdict.get() {
-            Some(Ok(())) => error,
-            Some(Err(why)) => Error {
-                cause: Box::new(Cause::Fenced(why.clone())),
-                ..error
-            }
-            .unsent(),
-            None if has_body => error.unsent(),
-            None => error,
+        let not_answered = |error: &reqwest::Error| match (gate.verdict.get(), classify(error)) {
+            (Some(Err(why)), _) => fail(Cause::Fenced(why.clone())).unsent(),
+            (
+                _,
+                cause @ (Cause::Certificate { .. }
+                | Cause::Unreachable {
+                    at: Reach::Connect, ..
+                }),
+            ) => fail(cause).unsent(),
+            (None, cause) if has_body => fail(cause).unsent(),
+            (_, cause) => fail(cause),
         };
 
-        let mut response = builder
-            .send()
-            .await
-            .map_err(|error| maybe_sent(fail(classify(&error))))?;
+        let mut response = builder.send().await.map_err(|error| not_answered(&error))?;
         let too_large = || {
             fail(Cause::Protocol(format!(
                 "the answer is larger than {} bytes",
