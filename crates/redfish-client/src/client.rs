@@ -36,10 +36,10 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            request_timeout: Duration::from_secs(60),
+            request_timeout: Duration::from_mins(1),
             max_body: 4 << 20,
             max_pages: 64,
-            task_deadline: Duration::from_secs(120),
+            task_deadline: Duration::from_mins(2),
             task_poll: Duration::from_secs(1),
         }
     }
@@ -139,8 +139,7 @@ impl Client {
 
     /// Any resource as JSON: for what this crate has no type for.
     pub async fn get(&self, link: &Link) -> Result<Value, Error> {
-        let (reply, _) = self.fetch(link).await?;
-        json(&reply)
+        json(&self.send(&Outgoing::get(link)).await?)
     }
 
     /// The members of a collection, its further pages included (DSP0266 §7.6).
@@ -156,78 +155,69 @@ impl Client {
             members.extend(page.value.members);
             next = page.value.next;
         }
-        match next {
-            None => Ok(members),
-            Some(_) => {
-                let cause = Cause::Protocol(format!(
-                    "the collection has more than {} pages",
-                    self.options.max_pages
-                ));
-                Err(self.error(&Method::GET, collection, cause))
-            }
+        if next.is_none() {
+            return Ok(members);
         }
+        let cause = Cause::Protocol(format!(
+            "the collection has more than {} pages",
+            self.options.max_pages
+        ));
+        Err(self.error(&Method::GET, collection, cause))
     }
 
     /// A resource as `T`, with its ETag.
     pub(crate) async fn read<T: Decode>(&self, link: &Link) -> Result<Resource<T>, Error> {
-        let (reply, link) = self.fetch(link).await?;
-        resource(&reply, link)
+        self.resource(link, &self.send(&Outgoing::get(link)).await?)
     }
 
     /// The same without credentials.
     pub(crate) async fn read_open<T: Decode>(&self, link: &Link) -> Result<Resource<T>, Error> {
-        let reply = self.judge(self.deliver(&Outgoing::get(link), None).await?, None, None)?;
-        match self.redirected(&reply)? {
-            None => resource(&reply, link.clone()),
-            Some(next) => {
-                let reply = self.judge(self.deliver(&Outgoing::get(&next), None).await?, None, None)?;
-                if reply.status.is_redirection() {
-                    return Err(reply.fail(Cause::Protocol("redirected more than once".into())));
-                }
-                resource(&reply, next)
-            }
-        }
+        let reply = self.deliver(&Outgoing::get(link), None).await?;
+        self.resource(link, &self.judge(reply, None, None)?)
     }
 
-    /// GET, following redirects inside the BMC; also gives the link that answered in the end.
-    async fn fetch(&self, link: &Link) -> Result<(Reply, Link), Error> {
-        let mut link = link.clone();
-        for _ in 0..=MAX_REDIRECTS {
-            let reply = self.send(&Outgoing::get(&link)).await?;
-            match self.redirected(&reply)? {
-                None => return Ok((reply, link)),
-                Some(next) => link = next,
-            }
-        }
-        let cause = Cause::Protocol(format!("redirected more than {MAX_REDIRECTS} times"));
-        Err(self.error(&Method::GET, &link, cause))
+    /// The resource that was asked for at `link`; its own link is where a redirect found it.
+    fn resource<T: Decode>(&self, link: &Link, reply: &Reply) -> Result<Resource<T>, Error> {
+        let body = json(reply)?;
+        // An empty ETag is none: sent back it would never match.
+        let tags = [reply.header("etag"), body["@odata.etag"].as_str()];
+        let etag = tags
+            .into_iter()
+            .flatten()
+            .find(|etag| !etag.is_empty())
+            .map(Into::into);
+        let moved = self
+            .endpoint
+            .resolve(link)
+            .filter(|url| *url != reply.url)
+            .and_then(|_| path_of(&reply.url));
+        let (value, warnings) = decode(&body);
+        Ok(Resource {
+            link: moved.unwrap_or_else(|| link.clone()),
+            etag,
+            value,
+            warnings,
+        })
     }
 
     /// Where a redirect leads inside this BMC. One to another host is refused: the token goes with the request.
-    fn redirected(&self, reply: &Reply) -> Result<Option<Link>, Error> {
-        if !reply.status.is_redirection() {
-            return Ok(None);
-        }
+    fn redirected(&self, reply: &Reply) -> Result<Link, Error> {
         let target = reply.header(LOCATION).and_then(|text| reply.url.join(text).ok());
-        match target {
-            Some(url) if self.endpoint.owns(&url) => Ok(Link::new(
-                &url[url::Position::BeforePath..url::Position::AfterQuery],
-            )),
-            Some(url) => {
+        let why = match &target {
+            Some(url) if !self.endpoint.owns(url) => {
                 let host: String = url.origin().ascii_serialization().chars().take(200).collect();
-                Err(reply.fail(Cause::Protocol(format!(
-                    "it redirects to {host}; other hosts are not followed"
-                ))))
+                format!("it redirects to {host}; other hosts are not followed")
             }
-            None => Err(reply.fail(Cause::Protocol(format!(
-                "status {} without a target",
-                reply.status.as_u16()
-            )))),
-        }
+            _ => format!("status {} without a usable target", reply.status.as_u16()),
+        };
+        target
+            .filter(|url| self.endpoint.owns(url))
+            .and_then(|url| path_of(&url))
+            .ok_or_else(|| reply.fail(Cause::Protocol(why)))
     }
 
-    /// Sends with credentials, logging in first and, where the request may be repeated, again when the session has ended. `Ok` is a
-    /// success or a redirect.
+    /// Sends with credentials, logging in first and, where the request may be repeated, again when the session has
+    /// ended. `Ok` is a success or a redirect.
     pub(crate) async fn send(&self, out: &Outgoing<'_>) -> Result<Reply, Error> {
         let (reply, pass) = self.answer(out).await?;
         self.judge(reply, Some(&pass), out.secret)
@@ -248,31 +238,56 @@ impl Client {
         Ok((self.deliver(out, Some(&pass)).await?, pass))
     }
 
-    /// One exchange, or two when the connection dropped under a request that may be repeated.
+    /// Exchanges until there is an answer that is no redirect; only reads are redirected, inside the BMC.
     pub(crate) async fn deliver(&self, out: &Outgoing<'_>, pass: Option<&Pass>) -> Result<Reply, Error> {
+        let mut link = out.link.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let reply = self.deliver_to(&link, out, pass).await?;
+            if !reply.status.is_redirection() || out.method != Method::GET {
+                return Ok(reply);
+            }
+            link = self.redirected(&reply)?;
+        }
+        let cause = Cause::Protocol(format!("redirected more than {MAX_REDIRECTS} times"));
+        Err(self.error(&Method::GET, &link, cause))
+    }
+
+    /// One exchange, or two when the connection dropped under a request that may be repeated.
+    async fn deliver_to(&self, link: &Link, out: &Outgoing<'_>, pass: Option<&Pass>) -> Result<Reply, Error> {
         let limits = Limits {
             timeout: self.options.request_timeout,
             body: self.options.max_body,
         };
-        let first = self.transport.exchange(self.request(out, pass)?, limits).await;
+        let first = self
+            .transport
+            .exchange(self.request(link, out, pass)?, limits)
+            .await;
         match first {
             Err(error) if out.delivery == Delivery::Repeatable && is_dropped(&error) => {
                 tracing::debug!(%error, "connection dropped, asking again");
-                self.transport.exchange(self.request(out, pass)?, limits).await
+                let again = self
+                    .transport
+                    .exchange(self.request(link, out, pass)?, limits)
+                    .await;
+                // the first one may have arrived, whatever becomes of the second
+                again.map_err(|second| Error {
+                    maybe_sent: second.maybe_sent || error.maybe_sent,
+                    ..second
+                })
             }
             other => other,
         }
     }
 
-    fn request(&self, out: &Outgoing<'_>, pass: Option<&Pass>) -> Result<Request, Error> {
+    fn request(&self, link: &Link, out: &Outgoing<'_>, pass: Option<&Pass>) -> Result<Request, Error> {
         let foreign = || {
             self.error(
                 &out.method,
-                out.link,
+                link,
                 Cause::Protocol("the link leads to another host".into()),
             )
         };
-        let url = self.endpoint.resolve(out.link).ok_or_else(foreign)?;
+        let url = self.endpoint.resolve(link).ok_or_else(foreign)?;
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(
@@ -355,12 +370,8 @@ impl Client {
 
     /// An error about a link for which nothing was sent.
     pub(crate) fn error(&self, method: &Method, link: &Link, cause: Cause) -> Error {
-        Error::new(
-            method,
-            format!("{}{}", self.endpoint.to_string().trim_end_matches('/'), link),
-            cause,
-        )
-        .unsent()
+        let base = self.endpoint.to_string();
+        Error::new(method, &format!("{}{link}", base.trim_end_matches('/')), cause)
     }
 }
 
@@ -396,18 +407,7 @@ pub(crate) fn json(reply: &Reply) -> Result<Value, Error> {
     })
 }
 
-fn resource<T: Decode>(reply: &Reply, link: Link) -> Result<Resource<T>, Error> {
-    let body = json(reply)?;
-    // An empty ETag is none: sent back it would never match.
-    let etag = [reply.header("etag"), body["@odata.etag"].as_str()]
-        .into_iter()
-        .flatten()
-        .find(|etag| !etag.is_empty());
-    let (value, warnings) = decode(&body);
-    Ok(Resource {
-        link,
-        etag: etag.map(Into::into),
-        value,
-        warnings,
-    })
+/// Path and query of a URL.
+fn path_of(url: &url::Url) -> Option<Link> {
+    Link::new(&url[url::Position::BeforePath..url::Position::AfterQuery])
 }

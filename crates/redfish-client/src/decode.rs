@@ -130,10 +130,9 @@ impl<'a> Fields<'a> {
             self.warn(name, "a whole number", value);
             match value {
                 Value::String(text) => text.trim().parse().ok(),
-                other => other
-                    .as_f64()
-                    .filter(|n| (0.0..1e15).contains(n) && n.fract() == 0.0)
-                    .map(|n| n as u64),
+                other => format!("{:.0}", other.as_f64().filter(|n| n.fract() == 0.0)?)
+                    .parse()
+                    .ok(),
             }
         })
     }
@@ -238,7 +237,7 @@ mod tests {
             (json!(-1), None),
         ] {
             let warnings = warnings_of(&json!({"Count": value}), |fields| {
-                assert_eq!(fields.count("Count"), count)
+                assert_eq!(fields.count("Count"), count);
             });
             assert_eq!(warnings.len(), 1, "{value}");
         }

@@ -58,18 +58,16 @@ impl FromStr for Endpoint {
     type Err = ParseEndpointError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.contains('@') {
+            let why = "credentials belong into a Secret, not into the endpoint";
+            return Err(refuse("[redacted]", why));
+        }
         let web = match text.split_once("://") {
             Some(("redfish", rest)) => format!("https://{rest}"),
             Some(("redfish+http", rest)) => format!("http://{rest}"),
             _ => return Err(refuse(text, "its scheme is neither redfish nor redfish+http")),
         };
         let mut base = Url::parse(&web).map_err(|error| refuse(text, &error.to_string()))?;
-        if !base.username().is_empty() || base.password().is_some() {
-            return Err(refuse(
-                "[redacted]",
-                "credentials belong into a Secret, not into the endpoint",
-            ));
-        }
         if base.query().is_some() || base.fragment().is_some() {
             return Err(refuse(text, "it has a query or a fragment"));
         }
@@ -172,6 +170,11 @@ mod tests {
             let error = text.parse::<Endpoint>().unwrap_err().to_string();
             assert!(error.contains(&format!("{text:?}")), "{error}");
         }
+        let broken = "redfish://root:calvin @h:x"
+            .parse::<Endpoint>()
+            .unwrap_err()
+            .to_string();
+        assert!(!broken.contains("calvin"), "{broken}");
         let error = "redfish://root:calvin@h"
             .parse::<Endpoint>()
             .unwrap_err()

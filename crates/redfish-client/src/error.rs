@@ -1,6 +1,9 @@
 //! Why a request to a BMC failed, in classes that a caller can act on.
 
+use std::fmt;
 use std::time::Duration;
+
+use reqwest::Method;
 
 use crate::messages::Messages;
 use crate::tls::Fingerprint;
@@ -13,8 +16,9 @@ pub struct Error {
     pub method: String,
     /// Its URL; never holds credentials.
     pub url: String,
-    /// Whether the BMC may have received the request. `false` is certain: it did not. For requests that are
-    /// sent once, `true` means that only a later reading can tell what they did.
+    /// Whether the change that the caller asked for may have reached the BMC. `false` is certain: it did not, and
+    /// it may be tried again at once. With `true` and no answer, only a later reading can tell. Reads and log-ins
+    /// change nothing: where they fail it is `false`.
     pub maybe_sent: bool,
     /// Why it failed.
     pub cause: Box<Cause>,
@@ -121,19 +125,19 @@ pub enum Cause {
 }
 
 impl Error {
-    pub(crate) fn new(method: impl ToString, url: impl ToString, cause: Cause) -> Self {
+    /// An error before any change was sent.
+    pub(crate) fn new(method: &Method, url: &impl fmt::Display, cause: Cause) -> Self {
         Self {
             method: method.to_string(),
             url: url.to_string(),
-            maybe_sent: true,
+            maybe_sent: false,
             cause: Box::new(cause),
         }
     }
 
-    /// The same error, certain that the BMC never got the request.
-    pub(crate) fn unsent(mut self) -> Self {
-        self.maybe_sent = false;
-        self
+    /// The same error, about a change that was (or was not) let out.
+    pub(crate) fn sent(self, maybe_sent: bool) -> Self {
+        Self { maybe_sent, ..self }
     }
 
     /// The BMC said that the request's preconditions do not hold.

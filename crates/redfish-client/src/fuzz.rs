@@ -8,7 +8,11 @@ use crate::resources::{
     Account, ActionInfo, Manager, Page, Service, ServiceRoot, System, TaskProgress, decode,
 };
 
-/// Gives `data`, as the body of an answer, to every decoder. None of them may panic.
+/// Gives `data`, as the body of an answer, to every decoder.
+///
+/// # Panics
+///
+/// When a decoder has a defect: it panics itself, or lets a secret through.
 pub fn fuzz(data: &[u8]) {
     let messages = Messages::read(data, &["secret"]);
     assert!(

@@ -71,7 +71,8 @@ impl Client {
             return Ok(pass.clone());
         }
         login.pass = None;
-        let kind = self.log_in().await?;
+        // what a log-in sends is not the change that was asked for
+        let kind = self.log_in().await.map_err(|error| error.sent(false))?;
         login.count += 1;
         let pass = Pass {
             number: login.count,

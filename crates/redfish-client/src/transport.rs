@@ -83,7 +83,7 @@ impl Transport {
             before_send,
         } = request;
         let fail = |cause| Error::new(&method, &url, cause);
-        before_send().map_err(|why| fail(Cause::Fenced(why)).unsent())?;
+        before_send().map_err(|why| fail(Cause::Fenced(why)))?;
 
         let client = if fresh { &self.fresh } else { &self.pooled };
         let mut builder = client
@@ -94,7 +94,6 @@ impl Transport {
             before_send,
             verdict: OnceLock::new(),
         });
-        let has_body = body.is_some();
         if let Some(json) = body {
             let body = reqwest::Body::wrap(OnceBody {
                 json: Some(json),
@@ -104,25 +103,16 @@ impl Transport {
                 .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
                 .body(body);
         }
-        let not_answered = |error: &reqwest::Error| match (gate.verdict.get(), classify(error)) {
-            (Some(Err(why)), _) => fail(Cause::Fenced(why.clone())).unsent(),
-            (
-                _,
-                cause @ (Cause::Certificate { .. }
-                | Cause::Unreachable {
-                    at: Reach::Connect, ..
-                }),
-            ) => fail(cause).unsent(),
-            (None, cause) if has_body => fail(cause).unsent(),
-            (_, cause) => fail(cause),
+        let taken = || gate.verdict.get().is_some_and(Result::is_ok);
+        let failed = |error: &reqwest::Error| match gate.verdict.get() {
+            Some(Err(why)) => fail(Cause::Fenced(why.clone())),
+            _ => fail(classify(error)).sent(taken()),
         };
 
-        let mut response = builder.send().await.map_err(|error| not_answered(&error))?;
+        let mut response = builder.send().await.map_err(|error| failed(&error))?;
         let too_large = || {
-            fail(Cause::Protocol(format!(
-                "the answer is larger than {} bytes",
-                limits.body
-            )))
+            let cause = Cause::Protocol(format!("the answer is larger than {} bytes", limits.body));
+            fail(cause).sent(taken())
         };
         if response
             .content_length()
@@ -131,7 +121,7 @@ impl Transport {
             return Err(too_large());
         }
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| fail(classify(&error)))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error))? {
             if body.len() + chunk.len() > limits.body {
                 return Err(too_large());
             }
@@ -144,6 +134,7 @@ impl Transport {
             status: response.status(),
             headers: response.headers().clone(),
             body,
+            change: taken(),
         })
     }
 }
@@ -177,11 +168,13 @@ pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
+    /// The request had a body.
+    pub(crate) change: bool,
 }
 
 impl Reply {
     pub(crate) fn fail(&self, cause: Cause) -> Error {
-        Error::new(&self.method, &self.url, cause)
+        Error::new(&self.method, &self.url, cause).sent(self.change)
     }
 
     pub(crate) fn header(&self, name: impl reqwest::header::AsHeaderName) -> Option<&str> {
@@ -191,9 +184,10 @@ impl Reply {
             .map(str::trim)
     }
 
-    /// `Retry-After` in seconds. The form with a date is not read: BMC clocks are not to be believed.
+    /// `Retry-After` in seconds, at most a day. The form with a date is not read: BMC clocks are not to be believed.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
-        self.header("retry-after")?.parse().ok().map(Duration::from_secs)
+        let seconds: u64 = self.header("retry-after")?.parse().ok()?;
+        Some(Duration::from_secs(seconds.min(86_400)))
     }
 }
 

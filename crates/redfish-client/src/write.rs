@@ -82,9 +82,9 @@ impl Client {
             Err(error) if error.is_precondition() => {
                 let Resource::<Tagged> { etag: fresh, .. } = self.read(link).await?;
                 out.if_match = if_match(fresh.as_deref().filter(|fresh| Some(*fresh) != etag));
-                self.accepted(self.send(&out).await?)
+                self.accepted(&self.send(&out).await?)
             }
-            other => self.accepted(other?),
+            other => self.accepted(&other?),
         }
     }
 
@@ -96,10 +96,10 @@ impl Client {
             delivery: Delivery::Once,
             ..Outgoing::get(target)
         };
-        self.accepted(self.send(&out).await?)
+        self.accepted(&self.send(&out).await?)
     }
 
-    fn accepted(&self, reply: Reply) -> Result<Accepted, Error> {
+    fn accepted(&self, reply: &Reply) -> Result<Accepted, Error> {
         if reply.status.is_redirection() {
             let status = reply.status.as_u16();
             return Err(reply.fail(Cause::Protocol(format!(
@@ -126,9 +126,13 @@ impl Client {
         }))
     }
 
-    /// Waits for a task to end, at most [`crate::Options::task_deadline`]. `Untold` when the BMC dropped the task before it
-    /// showed an end.
+    /// Waits for a task to end, at most [`crate::Options::task_deadline`]. `Untold` when the BMC dropped the task
+    /// before it showed an end. Every error is one about a change that was sent.
     pub async fn wait(&self, task: &Task) -> Result<Accepted, Error> {
+        self.follow(task).await.map_err(|error| error.sent(true))
+    }
+
+    async fn follow(&self, task: &Task) -> Result<Accepted, Error> {
         let deadline = Instant::now() + self.options.task_deadline;
         let mut pause = task.retry_after;
         let mut seen = false;
@@ -136,10 +140,7 @@ impl Client {
             let next = Instant::now() + pause.unwrap_or(self.options.task_poll);
             if next > deadline {
                 let cause = Cause::Unfinished(self.options.task_deadline);
-                return Err(Error {
-                    maybe_sent: true,
-                    ..self.error(&Method::GET, &task.monitor, cause)
-                });
+                return Err(self.error(&Method::GET, &task.monitor, cause));
             }
             sleep(next - Instant::now()).await;
             let (reply, pass) = self.answer(&Outgoing::get(&task.monitor)).await?;

@@ -1,5 +1,11 @@
 //! The decoders on recorded and invented answers, and on 20,000 seeded mutations of them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do"
+)]
+
 use rand::prelude::*;
 use rand::rngs::SmallRng;
 

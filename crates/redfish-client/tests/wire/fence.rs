@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use redfish_client::{BeforeSend, Cause, Error, Reset, TlsPolicy};
+use hardware_types::BootTarget;
+use redfish_client::{BeforeSend, Cause, Error, Override, Reset, TlsPolicy};
 
 use super::server::*;
 
@@ -96,4 +97,23 @@ async fn a_refusal_stops_the_repetition_after_a_dropped_connection() {
     let client = bmc.client_with(&TlsPolicy::Undecided, fence);
     assert_fenced(&client.system(&link("/redfish/v1/Systems/1")).await.unwrap_err());
     assert_eq!(bmc.seen_at(SYSTEM).len(), 1);
+}
+
+#[tokio::test]
+async fn a_refusal_between_two_deliveries_does_not_hide_the_first() {
+    let bmc = Server::start().await;
+    bmc.on(PATCH, [Answer::Drop]);
+    // root, log-in (2), read; the read before the change, the change (2)
+    let (fence, _) = yes_so_often(7);
+    let client = bmc.client_with(&TlsPolicy::Undecided, fence);
+    let read = system(&client).await;
+    let error = client
+        .set_boot_override(&read, BootTarget::Pxe, Override::Once)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(*error.cause, Cause::Fenced(_)) && error.maybe_sent,
+        "{error:?}"
+    );
+    assert_eq!(bmc.seen_at(PATCH).len(), 1);
 }

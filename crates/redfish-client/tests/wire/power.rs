@@ -124,6 +124,24 @@ async fn a_bmc_that_cannot_be_reached_certainly_got_nothing() {
 }
 
 #[tokio::test]
+async fn a_failed_read_or_log_in_before_a_reset_says_that_nothing_was_sent() {
+    let bmc = Server::start().await;
+    let read = system(&bmc.client()).await;
+    for (route, answer) in [
+        (SYSTEM, Answer::Drop),
+        (LOGIN, Answer::Drop),
+        (ROOT, status(500)),
+        (LOGIN, status(500)),
+    ] {
+        let bmc = Server::start().await;
+        bmc.on(route, [answer]);
+        let error = bmc.client().reset(&read, Reset::On).await.unwrap_err();
+        assert!(!error.maybe_sent, "{error}");
+        assert!(bmc.seen_at(RESET).is_empty());
+    }
+}
+
+#[tokio::test]
 async fn a_read_is_repeated_once_when_the_connection_drops() {
     let bmc = Server::start().await;
     bmc.on(SYSTEM, [Answer::Drop, ok(system_document())]);

@@ -46,15 +46,20 @@ pub(crate) fn answer(status: u16, headers: &[(&str, &str)], body: &Value) -> Ans
     } else {
         body.to_string()
     };
-    let mut text = format!("HTTP/1.1 {status} -\r\nContent-Length: {}\r\n", body.len());
-    for (name, value) in headers {
-        text += &format!("{name}: {value}\r\n");
-    }
-    Answer::Bytes(format!("{text}\r\n{body}").into_bytes(), false)
+    let headers: Vec<_> = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
+    let length = body.len();
+    let text = format!(
+        "HTTP/1.1 {status} -\r\nContent-Length: {length}\r\n{}\r\n{body}",
+        headers.concat()
+    );
+    Answer::Bytes(text.into_bytes(), false)
 }
 
-pub(crate) fn ok(body: Value) -> Answer {
-    answer(200, &[], &body)
+pub(crate) fn ok(body: impl Into<Value>) -> Answer {
+    answer(200, &[], &body.into())
 }
 
 pub(crate) fn status(status: u16) -> Answer {

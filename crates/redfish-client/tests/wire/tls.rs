@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use hardware_types::BootTarget;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
-use redfish_client::{CaBundle, Cause, Error, Fingerprint, Reach, Reset, TlsPolicy};
-use rustls::ServerConfig;
+use redfish_client::{CaBundle, Cause, Error, Fingerprint, Override, Reach, Reset, TlsPolicy};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{ServerConfig, SupportedProtocolVersion};
 use tokio::io::AsyncWriteExt;
 
 use super::server::*;
@@ -23,12 +24,20 @@ impl ResolvesServerCert for Shown {
 }
 
 fn server_config(certificate: &CertificateDer<'static>, key: &KeyPair) -> ServerConfig {
+    server_config_of(rustls::ALL_VERSIONS, certificate, key)
+}
+
+fn server_config_of(
+    versions: &[&'static SupportedProtocolVersion],
+    certificate: &CertificateDer<'static>,
+    key: &KeyPair,
+) -> ServerConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
     let key = provider.key_provider.load_private_key(key).unwrap();
     let shown = Shown(Arc::new(CertifiedKey::new(vec![certificate.clone()], key)));
     ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(shown))
@@ -84,14 +93,15 @@ async fn an_untrusted_certificate_is_shown_by_its_fingerprint_and_that_pin_works
 async fn a_pinned_certificate_without_its_key_is_refused() {
     let (certificate, _) = self_signed("bmc", 2999);
     let (_, thief) = self_signed("thief", 2999);
-    let bmc = Server::start_tls(server_config(&certificate, &thief)).await;
-    let error = try_root(&bmc, TlsPolicy::Pinned(Fingerprint::of(&certificate)))
-        .await
-        .unwrap_err();
-    assert_eq!(offered(&error), None);
-    assert!(bmc.seen().is_empty());
-    // this policy checks nothing, and says so
-    try_root(&bmc, TlsPolicy::Insecure).await.unwrap();
+    for version in rustls::ALL_VERSIONS {
+        let bmc = Server::start_tls(server_config_of(&[version], &certificate, &thief)).await;
+        let pin = TlsPolicy::Pinned(Fingerprint::of(&certificate));
+        let error = try_root(&bmc, pin).await.unwrap_err();
+        assert_eq!(offered(&error), None, "{error}");
+        assert!(bmc.seen().is_empty());
+        // this policy checks nothing, and says so
+        try_root(&bmc, TlsPolicy::Insecure).await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -123,14 +133,27 @@ async fn a_ca_vouches_for_names_and_dates_and_only_for_its_own() {
 }
 
 #[tokio::test]
-async fn a_whole_log_in_and_read_runs_over_tls() {
+async fn a_whole_visit_runs_over_tls_in_a_task_of_its_own() {
     let (certificate, key) = self_signed("bmc", 2999);
     let bmc = Server::start_tls(server_config(&certificate, &key)).await;
-    let pin = TlsPolicy::Pinned(Fingerprint::of(&certificate));
-    let client = bmc.client_with(&pin, yes());
-    let read = system(&client).await;
-    client.reset(&read, Reset::On).await.unwrap();
-    assert_eq!(bmc.routes(), [ROOT, LOGIN, SYSTEM, SYSTEM, RESET]);
+    let client = bmc.client_with(&TlsPolicy::Pinned(Fingerprint::of(&certificate)), yes());
+    let visit = tokio::spawn(async move {
+        let system = client.pick_system().await?;
+        client
+            .set_boot_override(&system, BootTarget::Pxe, Override::Once)
+            .await?;
+        client.reset(&system, Reset::On).await?;
+        client.close().await
+    });
+    visit.await.unwrap().unwrap();
+    let systems = "GET /redfish/v1/Systems";
+    let close = "DELETE /redfish/v1/SessionService/Sessions/1";
+    assert_eq!(
+        bmc.routes(),
+        [
+            ROOT, ROOT, LOGIN, systems, SYSTEM, SYSTEM, PATCH, SYSTEM, RESET, close
+        ]
+    );
 }
 
 #[tokio::test]

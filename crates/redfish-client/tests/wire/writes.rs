@@ -248,6 +248,12 @@ async fn a_failed_task_gives_its_messages_and_a_vanished_one_tells_nothing() {
         "{error}"
     );
 
+    bmc.on(MONITOR, [Answer::Drop]);
+    assert!(
+        pxe_once(&bmc).await.unwrap_err().maybe_sent,
+        "the change was sent, whatever its task does"
+    );
+
     bmc.on(MONITOR, [status(202), status(404)]);
     assert_eq!(pxe_once(&bmc).await, Ok(Accepted::Untold));
     bmc.on(PATCH, [status(202)]);
@@ -263,7 +269,7 @@ async fn a_task_is_not_waited_for_past_its_deadline_or_before_its_retry_after() 
         MONITOR,
         [
             answer(202, &[("Retry-After", "1")], &Value::Null),
-            answer(202, &[("Retry-After", "2")], &Value::Null),
+            answer(202, &[("Retry-After", &u64::MAX.to_string())], &Value::Null),
         ],
     );
     let begin = std::time::Instant::now();
