@@ -216,6 +216,30 @@ impl Client {
             .ok_or_else(|| reply.fail(Cause::Protocol(why)))
     }
 
+    /// The members of a collection that the service root names.
+    pub(crate) async fn root_members(
+        &self,
+        what: &str,
+        collection: fn(ServiceRoot) -> Option<Link>,
+    ) -> Result<Vec<Link>, Error> {
+        let root = self.service_root().await?;
+        let missing = self.unsupported(&root.link, &format!("the service has no {what}"));
+        self.members(&collection(root.value).ok_or(missing)?).await
+    }
+
+    /// What an answer made or began: its `Location`, else the link in its body.
+    pub(crate) fn made(&self, reply: &Reply) -> Option<Link> {
+        let body = || {
+            serde_json::from_slice::<Value>(&reply.body).ok()?["@odata.id"]
+                .as_str()
+                .and_then(Link::new)
+        };
+        reply
+            .header(LOCATION)
+            .and_then(|text| self.endpoint.location(text))
+            .or_else(body)
+    }
+
     /// Sends with credentials, logging in first and, where the request may be repeated, again when the session has
     /// ended. `Ok` is a success or a redirect.
     pub(crate) async fn send(&self, out: &Outgoing<'_>) -> Result<Reply, Error> {
@@ -366,6 +390,11 @@ impl Client {
         // a secret that contains another one goes first
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Messages::read(&reply.body, &secrets)
+    }
+
+    /// The BMC does not have what an operation on this resource needs.
+    pub(crate) fn unsupported(&self, link: &Link, why: &str) -> Error {
+        self.error(&Method::GET, link, Cause::Unsupported(why.into()))
     }
 
     /// An error about a link for which nothing was sent.

@@ -28,7 +28,7 @@ pub fn fuzz(data: &[u8]) {
     assert!(
         system
             .boot
-            .is_none_or(|boot| boot.next() != Some(BootTarget::Disk) || boot.target.is_some())
+            .is_none_or(|boot| boot.next_boot() != Some(BootTarget::Disk) || boot.target.is_some())
     );
     assert!(
         warnings

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use reqwest::Method;
-
 use crate::client::{Client, Delivery, json_body};
 use crate::endpoint::Link;
-use crate::error::{Cause, Error};
+use crate::error::Error;
 use crate::resources::{Account, Manager, Resource, Service};
 use crate::secret::Secret;
 use crate::write::{Accepted, Patch};
@@ -14,15 +12,7 @@ use crate::write::{Accepted, Patch};
 impl Client {
     /// The links of all Managers. Those of one System are its `managed_by`.
     pub async fn managers(&self) -> Result<Vec<Link>, Error> {
-        let root = self.service_root().await?;
-        match root.value.managers {
-            Some(managers) => self.members(&managers).await,
-            None => Err(self.error(
-                &Method::GET,
-                &root.link,
-                Cause::Unsupported("the service has no Managers".into()),
-            )),
-        }
+        self.root_members("Managers", |root| root.managers).await
     }
 
     /// A Manager: firmware version and the resets that it offers.
@@ -34,9 +24,8 @@ impl Client {
     pub async fn accounts(&self) -> Result<Vec<Link>, Error> {
         let root = self.service_root().await?;
         let missing = || self.unsupported(&root.link, "the service has no accounts");
-        let service: Resource<Service> = self
-            .read(&root.value.account_service.clone().ok_or_else(missing)?)
-            .await?;
+        let service = root.value.account_service.as_ref().ok_or_else(missing)?;
+        let service: Resource<Service> = self.read(service).await?;
         self.members(&service.value.accounts.ok_or_else(missing)?).await
     }
 

@@ -226,9 +226,14 @@ impl Boot {
         })
     }
 
+    /// Whether the override reads as exactly this.
+    pub(crate) fn is(&self, target: &str, enabled: Override) -> bool {
+        self.target.as_deref() == Some(target) && self.enabled == Some(enabled)
+    }
+
     /// What the override makes the machine boot: `BootTarget::None` without one, `None` when the BMC does not say
     /// or says what this crate has no word for.
-    pub fn next(&self) -> Option<BootTarget> {
+    pub fn next_boot(&self) -> Option<BootTarget> {
         match (self.enabled?, self.target.as_deref()) {
             (Override::Disabled, _) | (_, Some("None")) => Some(BootTarget::None),
             (_, target) => [BootTarget::Pxe, BootTarget::Disk, BootTarget::Setup]

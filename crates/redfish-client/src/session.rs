@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
-use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue, LOCATION};
+use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use zeroize::Zeroizing;
 
 use crate::client::{Client, Delivery, Outgoing, json_body};
@@ -63,11 +63,8 @@ impl Client {
     /// log in once together.
     pub(crate) async fn pass(&self, stale: Option<&Pass>) -> Result<Pass, Error> {
         let mut login = self.login.lock().await;
-        if let Some(pass) = login
-            .pass
-            .as_ref()
-            .filter(|pass| Some(pass.number) != stale.map(|stale| stale.number))
-        {
+        let stale = stale.map(|stale| stale.number);
+        if let Some(pass) = login.pass.as_ref().filter(|pass| Some(pass.number) != stale) {
             return Ok(pass.clone());
         }
         login.pass = None;
@@ -106,15 +103,11 @@ impl Client {
         else {
             return Ok(());
         };
-        let reply = self
-            .deliver(
-                &Outgoing {
-                    method: Method::DELETE,
-                    ..Outgoing::get(link)
-                },
-                Some(&pass),
-            )
-            .await?;
+        let delete = Outgoing {
+            method: Method::DELETE,
+            ..Outgoing::get(link)
+        };
+        let reply = self.deliver(&delete, Some(&pass)).await?;
         match reply.status.as_u16() {
             // it has ended by itself
             401 | 404 => Ok(()),
@@ -126,14 +119,10 @@ impl Client {
         let Some(sessions) = self.sessions().await? else {
             return Ok(self.basic(None));
         };
-        let (user, password) = (
-            self.credentials.username.as_str(),
-            self.credentials.password.expose(),
-        );
-        let body = json_body(
-            &BTreeMap::from([("UserName", user), ("Password", password)]),
-            user.len() + password.len(),
-        );
+        let user = self.credentials.username.as_str();
+        let password = self.credentials.password.expose();
+        let names = BTreeMap::from([("UserName", user), ("Password", password)]);
+        let body = json_body(&names, user.len() + password.len());
         let out = Outgoing {
             method: Method::POST,
             body: Some(body),
@@ -174,15 +163,7 @@ impl Client {
             return self.basic(None);
         };
         token.set_sensitive(true);
-        let body = || {
-            serde_json::from_slice::<serde_json::Value>(&reply.body).ok()?["@odata.id"]
-                .as_str()
-                .and_then(Link::new)
-        };
-        let location = reply
-            .header(LOCATION)
-            .and_then(|text| self.endpoint.location(text))
-            .or_else(body);
+        let location = self.made(reply);
         PassKind::Session { token, location }
     }
 

@@ -14,15 +14,7 @@ use crate::write::{Accepted, Patch};
 impl Client {
     /// The links of all Systems.
     pub async fn systems(&self) -> Result<Vec<Link>, Error> {
-        let root = self.service_root().await?;
-        match root.value.systems {
-            Some(systems) => self.members(&systems).await,
-            None => Err(self.error(
-                &Method::GET,
-                &root.link,
-                Cause::Unsupported("the service has no Systems".into()),
-            )),
-        }
+        self.root_members("Systems", |root| root.systems).await
     }
 
     /// A System.
@@ -129,10 +121,15 @@ impl Client {
             ("BootSourceOverrideEnabled", enabled.as_str()),
         ]);
         change.extend(boot.mode.as_deref().map(|mode| ("BootSourceOverrideMode", mode)));
-        match self.patch_boot(&now, &change, Delivery::Repeatable).await {
+        let sent = match self.patch_boot(&now, &change, Delivery::Repeatable).await {
             Err(error) if error.is_bad_request() && change.remove("BootSourceOverrideMode").is_some() => {
                 self.patch_boot(&now, &change, Delivery::Repeatable).await
             }
+            other => other,
+        };
+        match sent {
+            // some BMCs refuse a value that they already have
+            Err(error) if error.is_bad_request() && boot.is(word, enabled) => Ok(Accepted::Done),
             other => other,
         }
     }
@@ -182,9 +179,5 @@ impl Client {
             }
             _ => Ok(now),
         }
-    }
-
-    pub(crate) fn unsupported(&self, link: &Link, why: &str) -> Error {
-        self.error(&Method::GET, link, Cause::Unsupported(why.into()))
     }
 }

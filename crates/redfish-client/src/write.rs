@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::header::{HeaderValue, LOCATION};
+use reqwest::header::HeaderValue;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
@@ -109,21 +109,9 @@ impl Client {
         if reply.status != StatusCode::ACCEPTED {
             return Ok(Accepted::Done);
         }
-        let body = || {
-            serde_json::from_slice::<Value>(&reply.body).ok()?["@odata.id"]
-                .as_str()
-                .and_then(Link::new)
-        };
-        let monitor = reply
-            .header(LOCATION)
-            .and_then(|text| self.endpoint.location(text))
-            .or_else(body);
-        Ok(monitor.map_or(Accepted::Untold, |monitor| {
-            Accepted::Task(Task {
-                monitor,
-                retry_after: reply.retry_after(),
-            })
-        }))
+        let retry_after = reply.retry_after();
+        let task = self.made(reply).map(|monitor| Task { monitor, retry_after });
+        Ok(task.map_or(Accepted::Untold, Accepted::Task))
     }
 
     /// Waits for a task to end, at most [`crate::Options::task_deadline`]. `Untold` when the BMC dropped the task

@@ -33,7 +33,7 @@ fn a_valid_system_reads_completely_and_without_warnings() {
     assert_eq!(system.managed_by, [Link::new("/redfish/v1/Managers/1").unwrap()]);
     let boot = system.boot.unwrap();
     assert_eq!(
-        (boot.next(), boot.mode.as_deref()),
+        (boot.next_boot(), boot.mode.as_deref()),
         (Some(BootTarget::Pxe), Some("UEFI"))
     );
     let reset = system.reset.unwrap();
@@ -90,7 +90,7 @@ fn properties_that_are_absent_or_null_cost_nothing() {
 fn an_override_is_read_as_what_it_makes_the_machine_boot() {
     let next = |enabled: Value, target: Value| {
         let boot = json!({"BootSourceOverrideEnabled": enabled, "BootSourceOverrideTarget": target});
-        system(&json!({"Boot": boot})).0.boot.unwrap().next()
+        system(&json!({"Boot": boot})).0.boot.unwrap().next_boot()
     };
     assert_eq!(next(json!("Disabled"), json!("Pxe")), Some(BootTarget::None));
     assert_eq!(next(json!("Once"), json!("None")), Some(BootTarget::None));

@@ -64,7 +64,8 @@ async fn an_answer_that_breaks_off_is_a_dropped_connection() {
 async fn a_silent_bmc_costs_one_time_limit() {
     let bmc = Server::start().await;
     bmc.on(SYSTEM, [Answer::Hang]);
-    let error = read(&bmc).await.unwrap_err();
+    let client = bmc.impatient_client();
+    let error = client.get(&link("/redfish/v1/Systems/1")).await.unwrap_err();
     assert!(
         matches!(
             *error.cause,

@@ -205,43 +205,39 @@ impl Server {
     }
 
     pub(crate) fn client_at(&self, path: &str, policy: &TlsPolicy, before_send: BeforeSend) -> Client {
-        client_of(
-            &format!("{}://{}{path}", self.scheme, self.address),
-            policy,
-            before_send,
-        )
+        let endpoint = format!("{}://{}{path}", self.scheme, self.address);
+        client_of(&endpoint, policy, before_send, PATIENCE)
+    }
+
+    /// Waits a second for an answer, and two for a task.
+    pub(crate) fn impatient_client(&self) -> Client {
+        let endpoint = format!("{}://{}", self.scheme, self.address);
+        client_of(&endpoint, &TlsPolicy::Undecided, yes(), Duration::from_secs(1))
     }
 }
 
-pub(crate) fn client_of(endpoint: &str, policy: &TlsPolicy, before_send: BeforeSend) -> Client {
+/// Longer than any answer takes on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) fn client_of(endpoint: &str, policy: &TlsPolicy, fence: BeforeSend, patience: Duration) -> Client {
     let credentials = Credentials {
         username: "operator".into(),
         password: Secret::new(PASSWORD),
     };
+    let options = Options {
+        request_timeout: patience,
+        max_body: 8192,
+        max_pages: 3,
+        task_deadline: patience * 2,
+        task_poll: Duration::from_millis(5),
+    };
     let transport = Transport::new(policy).unwrap();
-    Client::new(
-        transport,
-        endpoint.parse().unwrap(),
-        credentials,
-        options(),
-        before_send,
-    )
+    Client::new(transport, endpoint.parse().unwrap(), credentials, options, fence)
 }
 
 /// Permits everything.
 pub(crate) fn yes() -> BeforeSend {
     Arc::new(|| Ok(()))
-}
-
-/// Short times, so that hung and slow BMCs cost a test little.
-fn options() -> Options {
-    Options {
-        request_timeout: Duration::from_millis(1500),
-        max_body: 8192,
-        max_pages: 3,
-        task_deadline: Duration::from_millis(1500),
-        task_poll: Duration::from_millis(5),
-    }
 }
 
 pub(crate) fn system_document() -> Value {

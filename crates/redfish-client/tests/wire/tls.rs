@@ -168,7 +168,7 @@ async fn a_peer_that_speaks_no_tls_is_unreachable() {
             .unwrap();
         stream
     });
-    let error = client_of(&endpoint, &TlsPolicy::Insecure, yes())
+    let error = client_of(&endpoint, &TlsPolicy::Insecure, yes(), PATIENCE)
         .service_root()
         .await
         .unwrap_err();

@@ -107,6 +107,23 @@ async fn without_a_mode_to_leave_out_a_400_is_final() {
 }
 
 #[tokio::test]
+async fn a_400_to_what_already_reads_so_is_no_failure() {
+    let bmc = Server::start().await;
+    bmc.on(PATCH, [status(400)]);
+    assert_eq!(pxe_once(&bmc).await, Ok(Accepted::Done));
+    let client = bmc.client();
+    let read = system(&client).await;
+    let error = client
+        .set_boot_override(&read, BootTarget::Disk, Override::Once)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(*error.cause, Cause::Failed { status: 400, .. }),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn a_target_that_is_not_listed_and_a_system_without_boot_are_unsupported() {
     let bmc = Server::start().await;
     let list = json!({"BootSourceOverrideTarget@Redfish.AllowableValues": ["Hdd", "UefiHttp"]});
@@ -158,7 +175,7 @@ async fn an_override_that_was_set_reads_back() {
     let bmc = Server::start().await;
     let client = bmc.client();
     let System { boot, .. } = system(&client).await.value;
-    assert_eq!(boot.unwrap().next(), Some(BootTarget::Pxe));
+    assert_eq!(boot.unwrap().next_boot(), Some(BootTarget::Pxe));
 }
 
 #[tokio::test]
@@ -264,7 +281,7 @@ async fn a_failed_task_gives_its_messages_and_a_vanished_one_tells_nothing() {
 async fn a_task_is_not_waited_for_past_its_deadline_or_before_its_retry_after() {
     let bmc = Server::start().await;
     bmc.on(PATCH, [task()]);
-    // the second pause would end after the deadline of 1.5 s
+    // the second pause would end after the deadline of two seconds
     bmc.on(
         MONITOR,
         [
@@ -273,7 +290,12 @@ async fn a_task_is_not_waited_for_past_its_deadline_or_before_its_retry_after() 
         ],
     );
     let begin = std::time::Instant::now();
-    let error = pxe_once(&bmc).await.unwrap_err();
+    let client = bmc.impatient_client();
+    let read = system(&client).await;
+    let error = client
+        .set_boot_override(&read, BootTarget::Pxe, Override::Once)
+        .await
+        .unwrap_err();
     assert!(
         matches!(*error.cause, Cause::Unfinished(_)) && error.maybe_sent,
         "{error}"
