@@ -174,10 +174,10 @@ impl<'a> Fields<'a> {
         self.items(name, "a link", reference)
     }
 
-    /// An array of texts, `None` when it is absent.
+    /// An array of texts, `None` when it holds none: an empty list of allowed values forbids nothing.
     pub(crate) fn texts(&self, name: &str) -> Option<Vec<String>> {
-        self.get(name)?;
-        Some(self.items(name, "a text", |value| value.as_str().map(Into::into)))
+        let texts = self.items(name, "a text", |value| value.as_str().map(Into::into));
+        (!texts.is_empty()).then_some(texts)
     }
 
     /// The objects of an array; entries that are none are left out.

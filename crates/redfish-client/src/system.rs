@@ -67,18 +67,18 @@ impl Client {
             return Err(self.unsupported(&now.link, "it has no Reset action"));
         };
         let word = self.reset_word(&action, reset).await?;
-        self.act(
-            &action.target,
-            json_body(&BTreeMap::from([("ResetType", word)]), word.len()),
-        )
-        .await
+        let body = json_body(&BTreeMap::from([("ResetType", word)]), word.len());
+        self.act(&action.target, body).await
     }
 
     /// The value to send: from those listed beside the action, else from its ActionInfo, else the standard's.
     async fn reset_word(&self, action: &ResetAction, reset: Reset) -> Result<&'static str, Error> {
         let allowed = match (&action.allowed, &action.info) {
             (Some(allowed), _) => Some(allowed.clone()),
-            (None, Some(info)) => self.read::<ActionInfo>(info).await?.value.reset_types,
+            (None, Some(info)) => match self.read::<ActionInfo>(info).await {
+                Err(error) if matches!(*error.cause, Cause::Unsupported(_)) => None,
+                info => info?.value.reset_types,
+            },
             (None, None) => None,
         };
         reset.choose(allowed.as_deref()).ok_or_else(|| {

@@ -164,6 +164,28 @@ async fn the_allowed_values_of_action_info_count_where_the_action_lists_none() {
 }
 
 #[tokio::test]
+async fn without_a_list_of_allowed_values_the_standards_word_is_sent() {
+    let target = "/redfish/v1/Systems/1/Actions/ComputerSystem.Reset";
+    let bare = json!({"target": target});
+    let empty = json!({"target": target, "ResetType@Redfish.AllowableValues": []});
+    let broken = json!({"target": target, "@Redfish.ActionInfo": "/gone"});
+    for action in [bare, empty, broken] {
+        let bmc = Server::start().await;
+        bmc.on(
+            SYSTEM,
+            [system_with("Actions", json!({"#ComputerSystem.Reset": action}))],
+        );
+        let client = bmc.client();
+        let read = system(&client).await;
+        client.reset(&read, Reset::GracefulShutdown).await.unwrap();
+        assert_eq!(
+            bmc.seen_at(RESET)[0].body,
+            json!({"ResetType": "GracefulShutdown"})
+        );
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_sent_to_another_machine_behind_the_same_link() {
     let bmc = Server::start().await;
     let other = system_with("UUID", json!("11111111-2222-3333-4444-555555555555"));

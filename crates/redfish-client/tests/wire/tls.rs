@@ -13,13 +13,17 @@ use tokio::io::AsyncWriteExt;
 
 use super::server::*;
 
-/// Shows one certificate with one key, whether they belong together or not.
+/// Shows one certificate with one key, whether they belong together or not. Whoever offers HTTP/2, which repeats
+/// requests by itself, gets none.
 #[derive(Debug)]
 struct Shown(Arc<CertifiedKey>);
 
 impl ResolvesServerCert for Shown {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.clone())
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let http2 = hello
+            .alpn()
+            .is_some_and(|mut protocols| protocols.any(|name| name == b"h2"));
+        (!http2).then(|| self.0.clone())
     }
 }
 
