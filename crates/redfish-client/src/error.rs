@@ -17,8 +17,8 @@ pub struct Error {
     /// Its URL; never holds credentials.
     pub url: String,
     /// Whether the change that the caller asked for may have reached the BMC. `false` is certain: it did not, and
-    /// it may be tried again at once. With `true` and no answer, only a later reading can tell. Reads and log-ins
-    /// change nothing: where they fail it is `false`.
+    /// it may be tried again at once. With `true` and no answer, only a later reading can tell. Reads, log-ins
+    /// and log-outs change nothing: where they fail it is `false`.
     pub maybe_sent: bool,
     /// Why it failed.
     pub cause: Box<Cause>,

@@ -3,7 +3,7 @@
 //! * Every property is optional and read by itself: what a BMC writes wrongly costs one [`Warning`].
 //! * Resources are found by the links that the BMC gives; [`Client::get`] reads any of them as JSON.
 //! * [`BeforeSend`] is asked right before every request.
-//! * Failures come in classes ([`Cause`]) that say whether the request may have arrived ([`Error::maybe_sent`]).
+//! * Failures come in classes ([`Cause`]) that say whether a change may have arrived ([`Error::maybe_sent`]).
 //! * Secrets are in no `Debug`, no error and no log line.
 
 mod client;

@@ -268,10 +268,12 @@ fn classify(error: &reqwest::Error) -> Cause {
             None => current.source(),
         };
     }
-    let at = match () {
-        () if error.is_connect() => Reach::Connect,
-        () if error.is_timeout() => Reach::Timeout,
-        () => Reach::Dropped,
+    let at = if error.is_connect() {
+        Reach::Connect
+    } else if error.is_timeout() {
+        Reach::Timeout
+    } else {
+        Reach::Dropped
     };
     Cause::Unreachable {
         at,
@@ -288,9 +290,6 @@ fn chain(error: &reqwest::Error) -> String {
         source = current.source();
     }
     texts.dedup();
-    if error.is_timeout() && texts.is_empty() {
-        texts.push("timed out".into());
-    }
     if texts.is_empty() {
         error.to_string()
     } else {
