@@ -1,6 +1,7 @@
 //! RMCP+ sessions without sockets, clocks and random sources: those come in as arguments.
 
 pub mod bmc;
+pub mod console;
 mod window;
 
 /// Fills a buffer with random bytes. Session ids, nonces and initialisation vectors come from it, so outside

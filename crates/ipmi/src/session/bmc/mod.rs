@@ -43,7 +43,7 @@ impl Default for BmcConfig {
             channel: 1,
             max_privilege: Privilege::Administrator,
             session_slots: 4,
-            inactivity: Duration::from_secs(60),
+            inactivity: Duration::from_mins(1),
         }
     }
 }
