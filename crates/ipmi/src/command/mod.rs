@@ -156,10 +156,10 @@ fn find(net_fn: NetFn, number: u8) -> Option<&'static Row> {
         .find(|row| (row.net_fn, row.number) == (net_fn, number))
 }
 
-/// What a session needs for this command: the table that a BMC enforces. Commands that are not listed need
-/// Administrator.
+/// What a session needs for this command: the table that a BMC enforces. A command that is not listed needs User:
+/// whoever knows it asks for more, whoever does not says *invalid command*, as BMCs do.
 pub fn required_privilege(net_fn: NetFn, number: u8) -> Option<Privilege> {
-    find(net_fn, number).map_or(Some(Privilege::Administrator), |row| row.privilege)
+    find(net_fn, number).map_or(Some(Privilege::User), |row| row.privilege)
 }
 
 /// The standard's name of a command that is known here.
