@@ -12,7 +12,10 @@ pub mod client;
 pub mod codec;
 pub mod command;
 mod crypto;
+pub mod fuzz;
 pub mod session;
+#[cfg(test)]
+mod testdata;
 mod types;
 
 pub use crypto::SealError;

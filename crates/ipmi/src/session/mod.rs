@@ -2,6 +2,7 @@
 
 pub mod bmc;
 pub mod console;
+pub(crate) mod loopback;
 mod window;
 
 /// Fills a buffer with random bytes. Session ids, nonces and initialisation vectors come from it, so outside

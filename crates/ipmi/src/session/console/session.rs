@@ -92,6 +92,17 @@ impl Session {
         });
     }
 
+    /// A datagram with any plain text from this console under the session's keys, for fuzzing.
+    pub(crate) fn seal_message(&mut self, message: &[u8]) -> Vec<u8> {
+        self.outbound = self.outbound.saturating_add(1);
+        self.keys.seal(self.bmc_id, self.outbound, message, [0; 16])
+    }
+
+    /// The same from the BMC.
+    pub(crate) fn seal_for_console(&self, message: &[u8]) -> Vec<u8> {
+        self.keys.seal(self.console_id, 1000, message, [0; 16])
+    }
+
     /// Begins Close Session. It is sent once and waits for one attempt's time only.
     pub fn start_close(&mut self) {
         let close = CloseSession(self.bmc_id);
