@@ -3,6 +3,8 @@
 pub mod bmc;
 pub mod console;
 pub(crate) mod loopback;
+#[cfg(test)]
+mod tests;
 mod window;
 
 /// Fills a buffer with random bytes. Session ids, nonces and initialisation vectors come from it, so outside

@@ -2,6 +2,8 @@
 
 mod commands;
 mod login;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
