@@ -113,7 +113,16 @@ fn a_wrong_password_is_refused_after_one_login_and_leaves_no_slot() {
             Step::WaitUntil(_) => panic!("waits for an answer"),
         }
     };
-    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(
+        matches!(
+            error,
+            OpenError::Refused {
+                why: Refusal::Password,
+                ..
+            }
+        ),
+        "{error}"
+    );
     assert!(matches!(
         events.as_slice(),
         [
@@ -165,21 +174,42 @@ fn each_refusal_of_a_login_has_its_own_kind() {
 fn a_two_key_login_takes_kg_and_names_a_wrong_one() {
     let kg = |kg: &str| Some(Secret::new(kg).unwrap());
     for suite in CipherSuite::ALL {
-        let mut bmc = bmc(BmcConfig {
-            kg: kg("key"),
-            ..BmcConfig::default()
-        })
-        .unwrap();
-        let with = |kg| Credentials { kg, ..good() };
-        assert!(log_in(&mut bmc, with(kg("key")), &[suite]).is_ok());
+        let log_in_with = |own| {
+            let mut bmc = bmc(BmcConfig {
+                kg: kg("key"),
+                ..BmcConfig::default()
+            })
+            .unwrap();
+            log_in(&mut bmc, Credentials { kg: own, ..good() }, &[suite])
+        };
+        assert!(log_in_with(kg("key")).is_ok());
         for wrong in [None, kg("other")] {
-            let error = log_in(&mut bmc, with(wrong), &[suite]).unwrap_err();
+            let error = log_in_with(wrong).unwrap_err();
             assert!(
                 matches!(error, OpenError::Refused { why: Refusal::Kg, .. }),
                 "{error}"
             );
         }
     }
+}
+
+#[test]
+fn answers_to_another_login_are_ignored_at_every_message() {
+    /// Offsets in a datagram: tag and first byte of the console's session id.
+    const FOREIGN: [usize; 2] = [16, 20];
+    let mut bmc = bmc(BmcConfig::default()).unwrap();
+    let mut opening = Opening::new(good(), &CipherSuite::ALL, Timing::default());
+    for message in ["Open Session", "RAKP 1", "RAKP 3"] {
+        let answer = answered(&mut bmc, &sent(&mut opening), &[]);
+        for offset in FOREIGN {
+            let mut foreign = answer.clone();
+            foreign[offset] ^= 1;
+            opening.receive(&foreign);
+            assert!(matches!(step(&mut opening, 0), Step::WaitUntil(_)), "{message}");
+        }
+        opening.receive(&answer);
+    }
+    let _raise = sent(&mut opening);
 }
 
 /// The login's first message and the BMC's answer to it with other algorithms.
