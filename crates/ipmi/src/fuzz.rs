@@ -1,6 +1,7 @@
 //! Entry points for fuzzing: every decoder of network input, both session machines included. None may panic.
 
 use std::fmt::Debug;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::codec::{
@@ -98,7 +99,7 @@ pub fn bmc_machine(data: &[u8]) {
         return;
     };
     let mut counter = Counter(0);
-    let Some((mut bmc, session)) = stage(mode & 1 == 1, &mut counter) else {
+    let Some((mut bmc, session)) = stage(mode & 1 == 1) else {
         return;
     };
     let datagram = match session {
@@ -122,7 +123,7 @@ pub fn console_machine(data: &[u8]) {
         return;
     };
     let mut counter = Counter(0);
-    let Some((mut bmc, session)) = stage(mode & 1 == 1, &mut counter) else {
+    let Some((mut bmc, session)) = stage(mode & 1 == 1) else {
         return;
     };
     if let Some(mut session) = session {
@@ -142,6 +143,8 @@ pub fn console_machine(data: &[u8]) {
         let step = opening.step(Duration::ZERO, &mut |buffer| counter.fill(buffer));
         if turn == mode >> 1 & 3 {
             opening.receive(rest);
+            let _ = opening.step(Duration::ZERO, &mut |buffer| counter.fill(buffer));
+            return;
         }
         if let Step::Send(datagram) = step {
             let output = bmc.receive(&datagram, PEER, Duration::ZERO, &mut |buffer| {
@@ -160,16 +163,22 @@ fn opening() -> Option<Opening> {
     ))
 }
 
-/// A BMC, and a session with it if asked for.
-fn stage(with_session: bool, counter: &mut Counter) -> Option<(Bmc, Option<Session>)> {
-    let mut bmc = bmc(BmcConfig::default()).ok()?;
-    if !with_session {
-        return Some((bmc, None));
+/// A fresh BMC, or one with an open session. The login is done once: it takes longer than all the rest.
+fn stage(with_session: bool) -> Option<(Bmc, Option<Session>)> {
+    static OPEN: OnceLock<Option<(Bmc, Session)>> = OnceLock::new();
+    let log_in = || {
+        let mut bmc = bmc(BmcConfig::default()).ok()?;
+        let login = converse(&mut opening()?, &mut bmc, &mut Counter(0), |_| {
+            (CompletionCode::OK, Vec::new())
+        });
+        Some((bmc, login.ok()?))
+    };
+    if with_session {
+        let (bmc, session) = OPEN.get_or_init(log_in).as_ref()?;
+        Some((bmc.copy(), Some(session.copy())))
+    } else {
+        Some((bmc(BmcConfig::default()).ok()?, None))
     }
-    let session = converse(&mut opening()?, &mut bmc, counter, |_| {
-        (CompletionCode::OK, Vec::new())
-    });
-    Some((bmc, session.ok()))
 }
 
 #[cfg(test)]
@@ -216,6 +225,11 @@ mod tests {
             seeded.mutate(&mut data);
             fuzz(&data);
         }
+    }
+
+    #[test]
+    fn the_machines_do_get_a_session_to_fuzz() {
+        assert!(stage(true).is_some_and(|(bmc, session)| bmc.sessions().count() == 1 && session.is_some()));
     }
 
     #[test]
