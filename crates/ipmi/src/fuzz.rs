@@ -106,13 +106,9 @@ pub fn bmc_machine(data: &[u8]) {
         Some(mut session) if mode & 2 == 2 => session.seal_message(rest),
         _ => rest.to_vec(),
     };
-    let output = bmc.receive(&datagram, PEER, Duration::ZERO, &mut |buffer| {
-        counter.fill(buffer)
-    });
+    let output = bmc.receive(&datagram, PEER, Duration::ZERO, &mut counter.source());
     if let Some(Event::Command(request)) = output.event {
-        let _ = bmc.respond(&request, CompletionCode::OK, rest, &mut |buffer| {
-            counter.fill(buffer)
-        });
+        let _ = bmc.respond(&request, CompletionCode::OK, rest, &mut counter.source());
     }
 }
 
@@ -128,28 +124,26 @@ pub fn console_machine(data: &[u8]) {
     };
     if let Some(mut session) = session {
         session.start(NetFn::CHASSIS, 1, &[], Delivery::Retry);
-        let _ = session.step(Duration::ZERO, &mut |buffer| counter.fill(buffer));
+        let _ = session.step(Duration::ZERO, &mut counter.source());
         let datagram = if mode & 2 == 2 {
             session.seal_for_console(rest)
         } else {
             rest.to_vec()
         };
         session.receive(&datagram);
-        let _ = session.step(Duration::ZERO, &mut |buffer| counter.fill(buffer));
+        let _ = session.step(Duration::ZERO, &mut counter.source());
         return;
     }
     let Some(mut opening) = opening() else { return };
     for turn in 0..4 {
-        let step = opening.step(Duration::ZERO, &mut |buffer| counter.fill(buffer));
+        let step = opening.step(Duration::ZERO, &mut counter.source());
         if turn == mode >> 1 & 3 {
             opening.receive(rest);
-            let _ = opening.step(Duration::ZERO, &mut |buffer| counter.fill(buffer));
+            let _ = opening.step(Duration::ZERO, &mut counter.source());
             return;
         }
         if let Step::Send(datagram) = step {
-            let output = bmc.receive(&datagram, PEER, Duration::ZERO, &mut |buffer| {
-                counter.fill(buffer)
-            });
+            let output = bmc.receive(&datagram, PEER, Duration::ZERO, &mut counter.source());
             opening.receive(&output.reply.unwrap_or_default());
         }
     }
@@ -218,7 +212,9 @@ mod tests {
     fn replay(name: &str, fuzz: fn(&[u8])) {
         let corpus = testdata::lines(name);
         assert!(!corpus.is_empty());
-        corpus.iter().for_each(|(_, data)| fuzz(data));
+        for (_, data) in &corpus {
+            fuzz(data);
+        }
         let mut seeded = Seeded(0x1d_aa11);
         for _ in 0..MUTATIONS {
             let mut data = corpus[seeded.next() % corpus.len()].1.clone();

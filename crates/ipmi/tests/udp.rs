@@ -1,4 +1,5 @@
 //! The client against the BMC's machine over UDP on loopback.
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

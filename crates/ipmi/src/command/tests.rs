@@ -188,7 +188,7 @@ fn a_device_id_without_auxiliary_bytes_is_read() {
         firmware_minor: 0x15,
         ipmi_version: 2,
         support: 0xbf,
-        manufacturer: 0x0002_a2,
+        manufacturer: 674,
         product: 0x0100,
         auxiliary: None,
     };

@@ -22,7 +22,7 @@ fn log_in(bmc: &mut Bmc, counter: &mut Counter) -> Result<Session, OpenError> {
 
 /// The next datagram of a machine that has one to send.
 fn sent<M: Machine>(machine: &mut M, counter: &mut Counter) -> Vec<u8> {
-    match machine.step(Duration::ZERO, &mut |buffer| counter.fill(buffer)) {
+    match machine.step(Duration::ZERO, &mut counter.source()) {
         Step::Send(datagram) => datagram,
         _ => panic!("nothing to send"),
     }
@@ -30,9 +30,7 @@ fn sent<M: Machine>(machine: &mut M, counter: &mut Counter) -> Vec<u8> {
 
 fn receive(bmc: &mut Bmc, datagram: &[u8], now: u64) -> Output {
     let mut counter = Counter(100);
-    bmc.receive(datagram, PEER, Duration::from_secs(now), &mut |buffer| {
-        counter.fill(buffer)
-    })
+    bmc.receive(datagram, PEER, Duration::from_secs(now), &mut counter.source())
 }
 
 fn open_session(algorithms: Algorithms, tag: u8) -> Vec<u8> {
@@ -91,12 +89,12 @@ fn replay(name: &str) -> Vec<(NetFn, u8)> {
     let mut commands = Vec::new();
     while let Some((direction, datagram)) = recorded.next() {
         assert_eq!(*direction, '>', "an answer without a request");
-        let output = bmc.receive(datagram, PEER, Duration::ZERO, &mut |buffer| counter.fill(buffer));
+        let output = bmc.receive(datagram, PEER, Duration::ZERO, &mut counter.source());
         let reply = match &output.event {
             Some(Event::Command(request)) => {
                 commands.push((request.message.net_fn, request.message.command));
                 let (code, data) = example_machine(request, &mut on);
-                bmc.respond(request, code, &data, &mut |buffer| counter.fill(buffer))
+                bmc.respond(request, code, &data, &mut counter.source())
             }
             _ => output.reply,
         };
@@ -173,10 +171,7 @@ fn a_full_session_table_refuses_until_a_session_is_idle_for_60_seconds() {
     })
     .unwrap();
     let suite = CipherSuite::Suite3.algorithms();
-    assert!(matches!(
-        receive(&mut bmc, &open_session(suite, 1), 0).event,
-        None
-    ));
+    assert!(receive(&mut bmc, &open_session(suite, 1), 0).event.is_none());
     // The same request again is a retransmission, another one is not.
     let first = payload(&receive(&mut bmc, &open_session(suite, 1), 30));
     assert!(OpenSessionResponse::decode(&first).unwrap().result.is_ok());
@@ -212,7 +207,7 @@ fn a_datagram_that_comes_twice_is_carried_out_once_and_a_retransmission_is_marke
         receive(&mut bmc, &first, 0).event,
         Some(Event::Discarded(Discard::Replayed(_)))
     ));
-    let later = session.step(Duration::from_secs(5), &mut |buffer| counter.fill(buffer));
+    let later = session.step(Duration::from_secs(5), &mut counter.source());
     let Step::Send(again) = later else {
         panic!("{later:?}")
     };
@@ -273,8 +268,7 @@ fn a_request_answered_after_its_session_is_gone_makes_no_datagram() {
     };
     bmc.reset();
     assert_eq!(
-        bmc.respond(&request, CompletionCode::OK, &[], &mut |buffer| counter
-            .fill(buffer)),
+        bmc.respond(&request, CompletionCode::OK, &[], &mut counter.source()),
         None
     );
 }

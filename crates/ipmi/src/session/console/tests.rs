@@ -35,7 +35,7 @@ fn session() -> (Bmc, Session) {
 
 fn step<M: Machine>(machine: &mut M, seconds: u64) -> Step<M::Output> {
     let mut counter = Counter(50);
-    machine.step(Duration::from_secs(seconds), &mut |buffer| counter.fill(buffer))
+    machine.step(Duration::from_secs(seconds), &mut counter.source())
 }
 
 fn sent<M: Machine>(machine: &mut M) -> Vec<u8> {
@@ -48,7 +48,7 @@ fn sent<M: Machine>(machine: &mut M) -> Vec<u8> {
 /// Sends a datagram to the BMC, which answers a command with `data`.
 fn answered(bmc: &mut Bmc, datagram: &[u8], data: &[u8]) -> Vec<u8> {
     let mut counter = Counter(99);
-    let mut random = |buffer: &mut [u8]| counter.fill(buffer);
+    let mut random = counter.source();
     let output = bmc.receive(datagram, PEER, Duration::ZERO, &mut random);
     match output.event {
         Some(Event::Command(request)) => bmc.respond(&request, CompletionCode::OK, data, &mut random),
@@ -61,7 +61,7 @@ fn answered(bmc: &mut Bmc, datagram: &[u8], data: &[u8]) -> Vec<u8> {
 fn unanswered<M: Machine>(machine: &mut M) -> (M::Output, u32) {
     let (mut now, mut count, mut counter) = (Duration::ZERO, 0, Counter(0));
     loop {
-        match machine.step(now, &mut |buffer| counter.fill(buffer)) {
+        match machine.step(now, &mut counter.source()) {
             Step::Send(_) => count += 1,
             Step::WaitUntil(time) => now = time,
             Step::Done(output) => return (output, count),
@@ -91,6 +91,19 @@ fn suite_17_is_taken_first_and_3_where_the_bmc_has_no_other() {
 }
 
 #[test]
+fn a_refusal_of_two_bytes_as_openipmi_sends_it_leads_to_the_next_suite() {
+    let mut opening = Opening::new(good(), &CipherSuite::ALL, Timing::default());
+    let tag = sent(&mut opening)[16];
+    opening.receive(&RmcpPlus::plain(PayloadType::OpenSessionResponse, &[tag, 4]));
+    let second = sent(&mut opening);
+    let Ok(Datagram::RmcpPlus(packet)) = Datagram::decode(&second) else {
+        panic!("not RMCP+")
+    };
+    let request = OpenSessionRequest::decode(packet.payload).unwrap();
+    assert_eq!(request.algorithms, CipherSuite::Suite3.algorithms());
+}
+
+#[test]
 fn a_wrong_password_is_refused_after_one_login_and_leaves_no_slot() {
     let mut bmc = bmc(BmcConfig::default()).unwrap();
     let mut opening = Opening::new(
@@ -103,9 +116,7 @@ fn a_wrong_password_is_refused_after_one_login_and_leaves_no_slot() {
         match step(&mut opening, 0) {
             Step::Send(datagram) => {
                 let mut counter = Counter(7);
-                let output = bmc.receive(&datagram, PEER, Duration::ZERO, &mut |buffer| {
-                    counter.fill(buffer)
-                });
+                let output = bmc.receive(&datagram, PEER, Duration::ZERO, &mut counter.source());
                 opening.receive(&output.reply.unwrap_or_default());
                 events.extend(output.event);
             }
@@ -314,9 +325,7 @@ fn a_retried_command_keeps_its_rqseq_under_new_session_sequence_numbers() {
         };
         let sequence = packet.sequence;
         let mut counter = Counter(0);
-        let output = bmc.receive(&datagram, PEER, Duration::ZERO, &mut |buffer| {
-            counter.fill(buffer)
-        });
+        let output = bmc.receive(&datagram, PEER, Duration::ZERO, &mut counter.source());
         let Some(Event::Command(request)) = output.event else {
             panic!("{output:?}")
         };
