@@ -112,8 +112,13 @@ fn again(kind: PayloadType, payload: &[u8]) -> Result<Vec<u8>, DecodeError> {
 }
 
 #[test]
-fn every_plain_datagram_of_ipmitool_is_understood_to_the_last_byte() {
-    for name in ["ipmitool-suite3.hex", "ipmitool-suite17.hex"] {
+fn every_plain_datagram_of_ipmitool_and_freeipmi_is_understood_to_the_last_byte() {
+    for (name, count) in [
+        ("ipmitool-suite3.hex", 24),
+        ("ipmitool-suite17.hex", 24),
+        ("ipmitool-negotiated.hex", 10),
+        ("freeipmi-suite17.hex", 8),
+    ] {
         let mut plain = 0;
         for (_, datagram) in testdata::lines(name) {
             let encoded = match Datagram::decode(&datagram).unwrap() {
@@ -135,7 +140,7 @@ fn every_plain_datagram_of_ipmitool_is_understood_to_the_last_byte() {
             assert_eq!(encoded, datagram);
             plain += 1;
         }
-        assert_eq!(plain, 24, "three logins of eight datagrams in {name}");
+        assert_eq!(plain, count, "{name}");
     }
 }
 
