@@ -193,7 +193,7 @@ async fn the_caller_s_check_is_asked_before_every_datagram_and_its_no_sends_noth
         .await
         .unwrap_err();
     assert!(matches!(error, RequestError::Withheld { .. }), "{error}");
-    let error = Client::open(address, credentials(), options).await.err().unwrap();
+    let error = Client::open(address, credentials(), options).await.unwrap_err();
     assert!(matches!(error, OpenError::Withheld(_)), "{error}");
     assert_eq!(counts.power_commands.load(Ordering::SeqCst), 0);
     assert_eq!(counts.datagrams.load(Ordering::SeqCst), sent);
@@ -206,8 +206,7 @@ async fn a_closed_port_is_unreachable() {
     drop(socket);
     let error = Client::open(address, credentials(), waits(30, 2))
         .await
-        .err()
-        .unwrap();
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable);
     assert_eq!(
         error.to_string(),
