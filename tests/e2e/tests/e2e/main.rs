@@ -2,9 +2,12 @@
 //!
 //! Run them through `cargo xtask test e2e [FILTER]`, which builds what they need.
 
+mod api;
 mod clusters;
+mod docs;
 mod leases;
 mod runs;
+mod shell;
 mod waits;
 mod world;
 mod writers;
@@ -29,7 +32,11 @@ fn main() {
     let arguments = Arguments::from_args();
     let world = World::new();
     let trials = trials![world;
+        beside api: definitions_apply_without_a_warning, bad_values_are_refused_by_name, documented_samples_apply,
+            older_versions_are_listed_but_not_served, a_server_without_spec_is_not_accepted, every_kind_explains_itself,
+            templates_are_immutable_but_for_a_dry_run_of_cluster_class;
         beside clusters: a_cluster_waits_for_its_metal_cluster, bad_objects_are_refused_by_the_real_webhooks;
+        beside docs: every_command_in_readme_and_docs_works, every_page_is_in_the_summary;
         beside leases: a_follower_takes_over_from_a_leader_that_is_cut_off, a_stopped_leader_hands_over_at_once;
         beside runs: a_killed_run_is_cleaned_up_by_the_next, a_run_ends_without_a_trace_beside_another;
         beside waits: a_failed_wait_shows_objects_conditions_and_logs, the_written_kubeconfigs_work_from_a_terminal;
