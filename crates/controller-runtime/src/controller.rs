@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::backoff::Backoff;
+use crate::telemetry::causes;
 use crate::writer::Writer;
 
 /// Objects reconciled at the same time, unless a controller says otherwise. kube's own default is no bound at all.
@@ -124,10 +125,10 @@ fn report<K: Debug, E: std::error::Error + 'static>(
         // Its end was waited for by whoever named it; nothing is left to do.
         Err(Error::ObjectNotFound(object)) => debug!(controller, %object, "is gone"),
         Err(Error::ReconcilerFailed(error, object)) => {
-            warn!(controller, %object, %error, "cannot reconcile");
+            warn!(controller, %object, error = causes(&error), "cannot reconcile");
             metrics.count(controller, "error");
         }
-        Err(error) => warn!(controller, %error, "cannot watch"),
+        Err(error) => warn!(controller, error = causes(&error), "cannot watch"),
     }
 }
 
@@ -146,9 +147,11 @@ mod tests {
 
     /// A server that lists `count` ConfigMaps and then is silent.
     fn server(count: usize) -> Client {
-        let items: Vec<_> = (0..count)
-            .map(|n| json!({ "metadata": { "name": format!("c{n}"), "namespace": "n", "uid": n.to_string(), "resourceVersion": "5" } }))
-            .collect();
+        let item = |n: usize| {
+            let name = format!("c{n}");
+            json!({ "metadata": { "name": name, "namespace": "n", "uid": name, "resourceVersion": "5" } })
+        };
+        let items: Vec<_> = (0..count).map(item).collect();
         let list = json!({ "metadata": { "resourceVersion": "5" }, "items": items });
         scripted::client(move |asked| (!asked.uri.contains("watch=true")).then(|| (200, list.clone()))).0
     }

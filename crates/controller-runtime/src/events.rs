@@ -9,6 +9,8 @@ use kube::{Client, Resource};
 use tokio::time::Instant;
 use tracing::warn;
 
+use crate::telemetry::causes;
+
 /// A repeat within this time is not sent. kube's recorder counts a later one into the same event for 6 min.
 const QUIET: Duration = Duration::from_mins(5);
 /// What was not repeated for this long is forgotten, as kube's recorder does.
@@ -94,7 +96,13 @@ impl Events {
         reference.resource_version = None;
         match recorder.publish(&event, &reference).await {
             Ok(()) => drop(self.lock().insert(told, (Instant::now(), recorder))),
-            Err(error) => warn!(%error, reason, note, object = ?reference.name, "cannot publish an event"),
+            Err(error) => {
+                let object = reference.name.unwrap_or_default();
+                warn!(
+                    error = causes(&error),
+                    reason, note, object, "cannot publish an event"
+                );
+            }
         }
     }
 

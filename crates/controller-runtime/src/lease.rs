@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::process::DRAIN;
+use crate::telemetry::causes;
 
 #[cfg(test)]
 mod fake;
@@ -238,7 +239,7 @@ impl Elector {
                         + self.timings.retry_period.mul_f64(JITTER * rand::random::<f64>()),
                 ),
                 Err(error) => {
-                    warn!(lease = %self.name, %error, "cannot campaign");
+                    warn!(lease = %self.name, error = causes(&error), "cannot campaign");
                     pause
                 }
             };
@@ -253,23 +254,24 @@ impl Elector {
         work: impl Future<Output = Result<(), E>>,
     ) -> Result<(), E> {
         let mut work = pin!(work);
-        let overdue = async {
+        let mut overdue = pin!(async {
             term.cancelled().await;
             sleep(DRAIN).await;
-        };
+        });
         tokio::select! {
             result = &mut work => return result,
-            () = overdue => {
-                error!(lease = %self.name, "work did not end in time and is dropped");
-                return Ok(());
+            () = &mut overdue => {}
+            () = self.keep() => {
+                warn!(lease = %self.name, "lost");
+                term.cancel();
+                tokio::select! {
+                    result = &mut work => return result,
+                    () = &mut overdue => {}
+                }
             }
-            () = self.keep() => warn!(lease = %self.name, "lost"),
         }
-        term.cancel();
-        timeout(DRAIN, work).await.unwrap_or_else(|_| {
-            error!(lease = %self.name, "work did not end in time after the lease was lost and is dropped");
-            Ok(())
-        })
+        error!(lease = %self.name, "work did not end within {DRAIN:?} of its term and is dropped");
+        Ok(())
     }
 
     /// Renews the lease; returns when it is lost.
@@ -286,7 +288,7 @@ impl Elector {
             match timeout_at(until, renewal).await {
                 Ok(Ok(Standing::Leads)) => {}
                 Ok(Ok(Standing::Follows { .. })) | Err(_) => return,
-                Ok(Err(error)) => warn!(lease = %self.name, %error, "cannot renew"),
+                Ok(Err(error)) => warn!(lease = %self.name, error = causes(&error), "cannot renew"),
             }
         }
     }
@@ -299,7 +301,9 @@ impl Elector {
         {
             match self.write(Some(seen.lease.clone())).await {
                 Ok(()) => return Ok(Standing::Leads),
-                Err(error) => debug!(lease = %self.name, %error, "cannot renew without a look"),
+                Err(error) => {
+                    debug!(lease = %self.name, error = causes(&error), "cannot renew without a look");
+                }
             }
         }
         let found = self.bounded(self.api.get_opt(&self.name)).await?;
@@ -393,7 +397,7 @@ impl Elector {
         self.held_until.send_replace(None);
         let released = async {
             while let Err(error) = self.give_back().await {
-                debug!(lease = %self.name, %error, "cannot release yet");
+                debug!(lease = %self.name, error = causes(&error), "cannot release yet");
                 sleep(RELEASE_RETRY).await;
             }
         };

@@ -1,5 +1,6 @@
 //! Logs on standard error, as text or JSON.
 
+use std::error::Error;
 use std::io;
 use std::str::FromStr;
 
@@ -45,7 +46,7 @@ pub enum TelemetryError {
     },
     /// Called twice.
     #[error("cannot start logging: {0}")]
-    Init(#[from] Box<dyn std::error::Error + Send + Sync>),
+    Init(#[from] Box<dyn Error + Send + Sync>),
 }
 
 /// Starts logging for the whole process. `filter` is a level, or a list such as `info,kube=debug`.
@@ -61,6 +62,22 @@ pub fn init(filter: &str, format: Format) -> Result<(), TelemetryError> {
     Ok(())
 }
 
+/// An error and its causes in one line, for logs and conditions. What an error already says of its cause is not said
+/// twice.
+pub fn causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}
+
 fn parse(filter: &str) -> Result<EnvFilter, TelemetryError> {
     EnvFilter::builder()
         .parse(filter)
@@ -73,6 +90,21 @@ fn parse(filter: &str) -> Result<EnvFilter, TelemetryError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn causes_are_told_once_each() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("client error")]
+        struct Client(#[source] io::Error);
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot write status of Server x: {0}")]
+        struct Write(#[source] Client);
+        let error = Write(Client(io::Error::other("connection refused")));
+        assert_eq!(
+            causes(&error),
+            "cannot write status of Server x: client error: connection refused"
+        );
+    }
 
     #[test]
     fn a_bad_filter_or_format_is_named() {

@@ -149,12 +149,14 @@ async fn work_that_does_not_drain_is_dropped_in_time() {
     assert_eq!(a.terms(), (1, 0));
     assert_eq!(server.lease().unwrap().spec.unwrap().holder_identity, None);
 
-    // Cut off as well: what cannot be given back is left behind.
+    // Cut off as well: what cannot be given back is left behind, and losing the lease meanwhile buys no more time.
     let a = Candidate::start(&server, "a", vec![FINE], NO_SKEW, Duration::from_hours(1));
     until(STEP, || a.leadership.holds()).await;
     a.link.set(Fate::LostRequest);
+    sleep(Duration::from_secs(5)).await;
     a.stop.cancel();
     until(DRAIN + RELEASE + STEP, || a.task.is_finished()).await;
+    assert!(!a.leadership.holds());
 }
 
 #[tokio::test(start_paused = true)]

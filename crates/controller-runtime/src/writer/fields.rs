@@ -194,7 +194,11 @@ mod tests {
 
     #[test]
     fn the_time_of_a_condition_moves_only_with_its_status() {
-        let condition = |kind: &str, status: &str, time: &str| json!({ "type": kind, "status": status, "lastTransitionTime": time, "message": time });
+        let condition = |kind: &str, status: &str, time: &str| {
+            let mut condition = json!({ "type": kind, "status": status, "message": time });
+            condition["lastTransitionTime"] = json!(time);
+            condition
+        };
         let present = json!({ "conditions": [condition("A", "True", "old"), condition("B", "True", "old")] });
         let mut desired = json!({ "conditions": [
             condition("A", "True", "new"), condition("B", "False", "new"), condition("C", "True", "new"),

@@ -5,14 +5,22 @@ use k8s_openapi::api::core::v1::Pod;
 use super::*;
 use crate::scripted::{self, Asked, failure};
 
+/// What the writer owns of the status by one operation.
+fn owned(operation: &str, field: &str) -> Value {
+    json!({
+        "manager": "w", "operation": operation, "subresource": "status",
+        "fieldsV1": { "f:status": { field: {} } },
+    })
+}
+
 fn pod(version: &str) -> Pod {
     let pod = json!({
         "metadata": {
             "name": "p", "namespace": "n", "uid": "u1", "resourceVersion": version,
             "annotations": { "fact": "1" },
             "managedFields": [
-                { "manager": "w", "operation": "Update", "subresource": "status", "fieldsV1": { "f:status": { "f:reason": {} } } },
-                { "manager": "w", "operation": "Apply", "subresource": "status", "fieldsV1": { "f:status": { "f:phase": {} } } },
+                owned("Update", "f:reason"),
+                owned("Apply", "f:phase"),
             ],
         },
         "status": { "phase": "Running", "reason": "of another operation" },
