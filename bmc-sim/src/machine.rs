@@ -127,9 +127,15 @@ pub enum Event {
     PlugIn(Origin),
     /// Mains power goes.
     Unplug(Origin),
-    /// The boot override is set, or cleared with `None`. `lapses`: by IPMI, so that it is valid for
-    /// [`Timings::flag_lapse`] only.
-    SetBoot { boot: Option<Override>, lapses: bool, origin: Origin },
+    /// The boot override is set or cleared.
+    SetBoot {
+        /// What to boot; `None` clears.
+        boot: Option<Override>,
+        /// Set by IPMI, so that it is valid for [`Timings::flag_lapse`] only.
+        lapses: bool,
+        /// Who did it.
+        origin: Origin,
+    },
     /// IPMI boot option parameter 3.
     SetFlagClearing(FlagClearing),
     /// The power policy is set.
