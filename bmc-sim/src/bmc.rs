@@ -175,7 +175,7 @@ impl Bmc {
         let mut state = self.settled();
         let now = self.clock.now();
         let request = Some((verb, protocol));
-        if !state.machine.plugged_in() || now < state.down_until {
+        if !state.reachable(now) {
             return Fate::Unreachable;
         }
         if state.faults.bites(Fault::Hang, request, now).is_some() {
@@ -188,6 +188,11 @@ impl Bmc {
         let delay = state.faults.bites(Fault::Delay, request, now).map_or(Duration::ZERO, |spec| spec.duration());
         let reply = state.faults.bites(Fault::ReplyLoss, request, now).is_none();
         Fate::Answered { delay, reply }
+    }
+
+    /// Whether the BMC has power and is not restarting.
+    pub fn reachable(&self) -> bool {
+        self.settled().reachable(self.clock.now())
     }
 
     /// Waits until no fault `hang` is in force for `protocol`.
@@ -388,6 +393,10 @@ impl State {
     /// The power state as the log's `before` tells it.
     fn power_word(&self) -> &'static str {
         if self.machine.plugged_in() { self.machine.power().as_str() } else { "unplugged" }
+    }
+
+    fn reachable(&self, now: SimTime) -> bool {
+        self.machine.plugged_in() && now >= self.down_until
     }
 
     fn note_power_edge(&mut self, before: &str, after: &str, at: SimTime) {

@@ -7,5 +7,6 @@ pub mod config;
 pub mod fault;
 pub mod machine;
 pub mod power_log;
+pub mod redfish_front;
 pub mod users;
 pub mod verb;
