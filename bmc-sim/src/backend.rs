@@ -47,7 +47,12 @@ pub struct InMemory {
 impl InMemory {
     /// A host that needs `shut_down_takes` from being asked until it is off.
     pub fn new(clock: Arc<Clock>, shut_down_takes: Duration, events: HostEvents) -> Self {
-        Self { clock, shut_down_takes, run: AtomicU64::new(0), events }
+        Self {
+            clock,
+            shut_down_takes,
+            run: AtomicU64::new(0),
+            events,
+        }
     }
 }
 
@@ -60,7 +65,10 @@ impl Backend for InMemory {
 
     fn shut_down(&self) {
         let (clock, events) = (self.clock.clone(), self.events.clone());
-        let (run, due) = (self.run.load(Ordering::Relaxed), self.clock.now() + self.shut_down_takes);
+        let (run, due) = (
+            self.run.load(Ordering::Relaxed),
+            self.clock.now() + self.shut_down_takes,
+        );
         tokio::spawn(async move {
             clock.sleep_until(Some(due)).await;
             // the BMC is gone when the simulator ends

@@ -18,7 +18,9 @@ use crate::backend::{Backend, HostEvent, Run};
 use crate::clock::Clock;
 use crate::config::BmcConfig;
 use crate::fault::{Fault, FaultError, Faults, Protocol, Spec};
-use crate::machine::{Action, BootDevice, Event, Machine, Output, Override, PowerPolicy, RestartCause, SimTime};
+use crate::machine::{
+    Action, BootDevice, Event, Machine, Output, Override, PowerPolicy, RestartCause, SimTime,
+};
 use crate::power_log::{Entry, PowerLog};
 use crate::users::{User, Users};
 use crate::verb::Verb;
@@ -185,7 +187,10 @@ impl Bmc {
             return Fate::Lost;
         }
         state.counters.commands[verb as usize] += 1;
-        let delay = state.faults.bites(Fault::Delay, request, now).map_or(Duration::ZERO, |spec| spec.duration());
+        let delay = state
+            .faults
+            .bites(Fault::Delay, request, now)
+            .map_or(Duration::ZERO, |spec| spec.duration());
         let reply = state.faults.bites(Fault::ReplyLoss, request, now).is_none();
         Fate::Answered { delay, reply }
     }
@@ -218,17 +223,23 @@ impl Bmc {
         self.lock().counters.malformed += 1;
     }
 
-    /// Counts a login, and turns a right one into a refusal where a fault says so.
-    pub fn login(&self, right: bool, protocol: Protocol) -> bool {
-        let mut state = self.lock();
-        let fault = right && state.faults.bites(Fault::RefuseLogin, Some((Verb::Login, protocol)), self.clock.now()).is_some();
-        let accepted = right && !fault;
-        if accepted {
-            state.counters.logins_accepted += 1;
+    /// Whether fault `refuse-login` refuses a right password now.
+    pub fn refuses_login(&self, protocol: Protocol) -> bool {
+        let request = Some((Verb::Login, protocol));
+        self.lock()
+            .faults
+            .bites(Fault::RefuseLogin, request, self.clock.now())
+            .is_some()
+    }
+
+    /// Counts how a login ended.
+    pub fn count_login(&self, accepted: bool) {
+        let counters = &mut self.lock().counters;
+        *if accepted {
+            &mut counters.logins_accepted
         } else {
-            state.counters.logins_refused += 1;
-        }
-        accepted
+            &mut counters.logins_refused
+        } += 1;
     }
 
     /// The user table as it is.
@@ -243,12 +254,18 @@ impl Bmc {
 
     /// The enabled user with this name and password.
     pub fn authenticate(&self, name: &str, password: &str) -> Option<(u8, User)> {
-        self.lock().users.authenticate(name, password).map(|(slot, user)| (slot, user.clone()))
+        self.lock()
+            .users
+            .authenticate(name, password)
+            .map(|(slot, user)| (slot, user.clone()))
     }
 
     /// The enabled user of this name.
     pub fn user_by_name(&self, name: &str) -> Option<(u8, User)> {
-        self.lock().users.by_name(name).map(|(slot, user)| (slot, user.clone()))
+        self.lock()
+            .users
+            .by_name(name)
+            .map(|(slot, user)| (slot, user.clone()))
     }
 
     /// Counts restarts of the BMC and losses of its power; each ends all sessions.
@@ -264,7 +281,10 @@ impl Bmc {
         let real = state.machine.power();
         if let Some((at, before)) = state.last_edge
             && before != real
-            && state.faults.spec(Fault::StalePower, now).is_some_and(|spec| now < at + spec.duration())
+            && state
+                .faults
+                .spec(Fault::StalePower, now)
+                .is_some_and(|spec| now < at + spec.duration())
             && state.faults.bites(Fault::StalePower, request, now).is_some()
         {
             return before;
@@ -281,7 +301,11 @@ impl Bmc {
     /// The boot override as the BMC reports it; `Err` where a fault makes it unreadable.
     pub fn reported_override(&self, protocol: Protocol) -> Result<Option<Override>, Unreadable> {
         let mut state = self.settled();
-        match state.faults.bites(Fault::UnreadableOverride, Some((Verb::GetBoot, protocol)), self.clock.now()) {
+        match state.faults.bites(
+            Fault::UnreadableOverride,
+            Some((Verb::GetBoot, protocol)),
+            self.clock.now(),
+        ) {
             Some(_) => Err(Unreadable),
             None => Ok(state.machine.boot_override()),
         }
@@ -316,7 +340,11 @@ impl Bmc {
     /// Every fault with what is set, if it is, and how often it bit.
     pub fn faults(&self) -> Vec<(Fault, Option<Spec>, u64)> {
         let state = self.lock();
-        state.faults.list(self.clock.now()).map(|(fault, spec, bites)| (fault, spec.cloned(), bites)).collect()
+        state
+            .faults
+            .list(self.clock.now())
+            .map(|(fault, spec, bites)| (fault, spec.cloned(), bites))
+            .collect()
     }
 
     /// Sets a fault.
@@ -371,7 +399,8 @@ impl Bmc {
             match output {
                 Output::Edge(edge) => {
                     state.note_power_edge(&edge.before, &edge.after, edge.at);
-                    self.log.append(Entry::effect(self.clock.date(edge.at), &self.name, edge));
+                    self.log
+                        .append(Entry::effect(self.clock.date(edge.at), &self.name, edge));
                 }
                 Output::Action(Action::PowerOn { order }) => {
                     state.run += 1;
@@ -392,7 +421,11 @@ pub struct Unreadable;
 impl State {
     /// The power state as the log's `before` tells it.
     fn power_word(&self) -> &'static str {
-        if self.machine.plugged_in() { self.machine.power().as_str() } else { "unplugged" }
+        if self.machine.plugged_in() {
+            self.machine.power().as_str()
+        } else {
+            "unplugged"
+        }
     }
 
     fn reachable(&self, now: SimTime) -> bool {

@@ -60,8 +60,14 @@ fn greeting(fleet: &Fleet, control: Option<SocketAddr>) -> String {
     // writing to a String cannot fail
     writeln!(text, "bmc-sim: {all} BMC{}", if all == 1 { "" } else { "s" }).ok();
     for member in fleet.members().take(LISTED) {
-        let ipmi = member.ipmi.map(|address| format!("  ipmi {address}/udp")).unwrap_or_default();
-        let redfish = member.redfish_url().map(|url| format!("  redfish {url}")).unwrap_or_default();
+        let ipmi = member
+            .ipmi
+            .map(|address| format!("  ipmi {address}/udp"))
+            .unwrap_or_default();
+        let redfish = member
+            .redfish_url()
+            .map(|url| format!("  redfish {url}"))
+            .unwrap_or_default();
         writeln!(text, "  {}{ipmi}{redfish}", member.bmc.name()).ok();
     }
     if all > LISTED {
@@ -70,10 +76,22 @@ fn greeting(fleet: &Fleet, control: Option<SocketAddr>) -> String {
     text.push_str("try:\n");
     if let Some((member, address)) = fleet.members().find_map(|member| Some((member, member.ipmi?))) {
         let (ip, port, user) = (address.ip(), address.port(), first_user(member));
-        writeln!(text, "  ipmitool -I lanplus -C 17 -H {ip} -p {port} -U {user} -a power status").ok();
+        writeln!(
+            text,
+            "  ipmitool -I lanplus -C 17 -H {ip} -p {port} -U {user} -a power status"
+        )
+        .ok();
     }
-    if let Some((member, url)) = fleet.members().find_map(|member| Some((member, member.redfish_url()?))) {
-        writeln!(text, "  curl -k -u {} {url}/redfish/v1/Systems/system0", first_user(member)).ok();
+    if let Some((member, url)) = fleet
+        .members()
+        .find_map(|member| Some((member, member.redfish_url()?)))
+    {
+        writeln!(
+            text,
+            "  curl -k -u {} {url}/redfish/v1/Systems/system0",
+            first_user(member)
+        )
+        .ok();
     }
     if let Some(control) = control {
         writeln!(text, "  curl http://{control}/bmcs").ok();
@@ -82,5 +100,11 @@ fn greeting(fleet: &Fleet, control: Option<SocketAddr>) -> String {
 }
 
 fn first_user(member: &Member) -> String {
-    member.bmc.users().iter().next().map(|(_, user)| user.name.clone()).unwrap_or_default()
+    member
+        .bmc
+        .users()
+        .iter()
+        .next()
+        .map(|(_, user)| user.name.clone())
+        .unwrap_or_default()
 }

@@ -42,12 +42,15 @@ impl Clock {
 
     /// Test control: sets the clock forward, as if `step` had passed. Everything that falls due happens now.
     pub fn advance(&self, step: Duration) {
-        self.offset.send_modify(|offset| *offset = offset.saturating_add(step.min(Self::MAX_STEP)));
+        self.offset
+            .send_modify(|offset| *offset = offset.saturating_add(step.min(Self::MAX_STEP)));
     }
 
     /// Waits until `time`; forever for `None`.
     pub async fn sleep_until(&self, time: Option<SimTime>) {
-        let Some(time) = time else { return std::future::pending().await };
+        let Some(time) = time else {
+            return std::future::pending().await;
+        };
         let mut offset = self.offset.subscribe();
         loop {
             let left = time.saturating_sub(self.now());
@@ -75,7 +78,10 @@ mod tests {
         let (started, before) = (Instant::now(), clock.now());
         tokio::join!(clock.sleep_until(Some(MINUTE)), async { clock.advance(MINUTE) });
         assert!(clock.now() - before >= MINUTE);
-        assert!(started.elapsed() < Duration::from_secs(1), "no real minute passed");
+        assert!(
+            started.elapsed() < Duration::from_secs(1),
+            "no real minute passed"
+        );
     }
 
     #[tokio::test(start_paused = true)]

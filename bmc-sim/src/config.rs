@@ -98,7 +98,10 @@ pub struct BmcConfig {
     #[serde(default)]
     pub users: Vec<UserConfig>,
     /// How long the BMC is gone after it was told to restart.
-    #[serde(default = "default_bmc_reset", with = "jiff::fmt::serde::unsigned_duration::required")]
+    #[serde(
+        default = "default_bmc_reset",
+        with = "jiff::fmt::serde::unsigned_duration::required"
+    )]
     pub bmc_reset: Duration,
     /// The machine behind it.
     pub machine: MachineConfig,
@@ -128,7 +131,10 @@ pub struct RedfishConfig {
     #[serde(default = "default_redfish_sessions")]
     pub max_sessions: usize,
     /// How long a session lives without a request.
-    #[serde(default = "default_session_timeout", with = "jiff::fmt::serde::unsigned_duration::required")]
+    #[serde(
+        default = "default_session_timeout",
+        with = "jiff::fmt::serde::unsigned_duration::required"
+    )]
     pub session_timeout: Duration,
 }
 
@@ -231,8 +237,10 @@ fn default_policy() -> PowerPolicy {
 impl FleetConfig {
     /// Reads the file at `path`.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.display().to_string(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.display().to_string(),
+            source,
+        })?;
         text.parse()
     }
 
@@ -249,7 +257,12 @@ impl FleetConfig {
             for (what, value) in bmc.unique_values() {
                 if let Some(first) = seen.insert((what, value.clone()), &bmc.name) {
                     let (first, second) = (first.clone(), bmc.name.clone());
-                    return Err(ConfigError::Duplicate { what, value, first, second });
+                    return Err(ConfigError::Duplicate {
+                        what,
+                        value,
+                        first,
+                        second,
+                    });
                 }
             }
         }
@@ -280,17 +293,40 @@ impl BmcConfig {
     }
 
     fn unique_values(&self) -> Vec<(&'static str, String)> {
-        let mut values = vec![("name", self.name.clone()), ("uuid", self.machine.uuid.to_string())];
+        let mut values = vec![
+            ("name", self.name.clone()),
+            ("uuid", self.machine.uuid.to_string()),
+        ];
         // port 0 is "any free port", as often as one likes
         let listens = |listen: SocketAddr| (listen.port() != 0).then(|| listen.to_string());
-        values.extend(self.ipmi.as_ref().and_then(|ipmi| listens(ipmi.listen)).map(|v| ("ipmi address", v)));
-        values.extend(self.redfish.as_ref().and_then(|r| listens(r.listen)).map(|v| ("redfish address", v)));
-        values.extend(self.machine.macs.iter().map(|mac| ("MAC address", mac.to_string())));
+        values.extend(
+            self.ipmi
+                .as_ref()
+                .and_then(|ipmi| listens(ipmi.listen))
+                .map(|v| ("ipmi address", v)),
+        );
+        values.extend(
+            self.redfish
+                .as_ref()
+                .and_then(|r| listens(r.listen))
+                .map(|v| ("redfish address", v)),
+        );
+        values.extend(
+            self.machine
+                .macs
+                .iter()
+                .map(|mac| ("MAC address", mac.to_string())),
+        );
         values
     }
 
     fn check(&self, fleet_users: &[UserConfig]) -> Result<(), ConfigError> {
-        let error = |what: String| Err(ConfigError::Bmc { bmc: self.name.clone(), what });
+        let error = |what: String| {
+            Err(ConfigError::Bmc {
+                bmc: self.name.clone(),
+                what,
+            })
+        };
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if self.name.is_empty() || self.name.len() > 64 || !self.name.chars().all(plain) {
             return error("its name is not 1 to 64 letters, digits, '-', '_' or '.'".into());
@@ -308,7 +344,10 @@ impl BmcConfig {
             return error("machine.boot-order is empty".into());
         }
         if let Some(device) = self.machine.boot_order.iter().find(|d| **d == BootDevice::Setup) {
-            return error(format!("machine.boot-order: {} is no device to boot from", device.as_str()));
+            return error(format!(
+                "machine.boot-order: {} is no device to boot from",
+                device.as_str()
+            ));
         }
         Ok(())
     }
@@ -317,9 +356,22 @@ impl BmcConfig {
 impl MachineConfig {
     /// What the machine model needs of it.
     pub fn settings(&self) -> Settings {
-        let TimingsConfig { on, off, cycle_pause, soft_off: _, post, flag_lapse } = self.timings;
+        let TimingsConfig {
+            on,
+            off,
+            cycle_pause,
+            soft_off: _,
+            post,
+            flag_lapse,
+        } = self.timings;
         Settings {
-            timings: Timings { on, off, cycle_pause, post, flag_lapse },
+            timings: Timings {
+                on,
+                off,
+                cycle_pause,
+                post,
+                flag_lapse,
+            },
             boot_order: self.boot_order.clone(),
             firmware: self.firmware,
             policy: self.power_policy,

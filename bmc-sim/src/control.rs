@@ -62,7 +62,9 @@ async fn unknown(uri: Uri) -> Problem {
 }
 
 fn member<'a>(fleet: &'a Fleet, name: &str) -> Result<&'a Member, Problem> {
-    fleet.member(name).ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("no BMC is named {name:?}")))
+    fleet
+        .member(name)
+        .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("no BMC is named {name:?}")))
 }
 
 fn bmc<'a>(fleet: &'a Fleet, name: &str) -> Result<&'a Bmc, Problem> {
@@ -112,7 +114,10 @@ async fn unplug(State(fleet): Shared, Path(name): Path<String>, peer: Peer) -> A
 async fn button(State(fleet): Shared, Path(name): Path<String>, peer: Peer, body: Bytes) -> Answer {
     let bmc = bmc(&fleet, &name)?;
     let Button { press, actor } = json_body(&body)?;
-    outcome(bmc, bmc.button(press == Press::Long, origin(actor.as_deref(), peer)))
+    outcome(
+        bmc,
+        bmc.button(press == Press::Long, origin(actor.as_deref(), peer)),
+    )
 }
 
 async fn power(State(fleet): Shared, Path(name): Path<String>, peer: Peer, body: Bytes) -> Answer {
@@ -124,9 +129,16 @@ async fn power(State(fleet): Shared, Path(name): Path<String>, peer: Peer, body:
 async fn counters(State(fleet): Shared, Path(name): Path<String>) -> Answer {
     let bmc = bmc(&fleet, &name)?;
     let counters = bmc.counters();
-    let commands: serde_json::Map<_, _> =
-        Verb::ALL.iter().map(|verb| (verb.to_string(), json!(counters.commands(*verb)))).collect();
-    let bites = |wanted: Fault| bmc.faults().into_iter().find(|(fault, ..)| *fault == wanted).map(|(.., n)| n);
+    let commands: serde_json::Map<_, _> = Verb::ALL
+        .iter()
+        .map(|verb| (verb.to_string(), json!(counters.commands(*verb))))
+        .collect();
+    let bites = |wanted: Fault| {
+        bmc.faults()
+            .into_iter()
+            .find(|(fault, ..)| *fault == wanted)
+            .map(|(.., n)| n)
+    };
     let body = json!({
         "commands": commands,
         "requests-lost": bites(Fault::RequestLoss),
@@ -154,7 +166,8 @@ fn fault(text: &str) -> Result<Fault, Problem> {
 async fn set_fault(State(fleet): Shared, Path((name, text)): Path<(String, String)>, body: Bytes) -> Answer {
     let (bmc, fault) = (bmc(&fleet, &name)?, fault(&text)?);
     let spec: Spec = json_body(&body)?;
-    bmc.set_fault(fault, spec).map_err(|error| Problem::bad_request(&error))?;
+    bmc.set_fault(fault, spec)
+        .map_err(|error| Problem::bad_request(&error))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -171,7 +184,10 @@ async fn clear_faults(State(fleet): Shared, Path(name): Path<String>) -> Answer 
 async fn certificate(State(fleet): Shared, Path(name): Path<String>) -> Answer {
     match member(&fleet, &name)?.certificate_pem() {
         Ok(Some(pem)) => Ok(([(CONTENT_TYPE, "application/x-pem-file")], pem).into_response()),
-        Ok(None) => Err(Problem::new(StatusCode::NOT_FOUND, format!("BMC {name:?} does not speak TLS"))),
+        Ok(None) => Err(Problem::new(
+            StatusCode::NOT_FOUND,
+            format!("BMC {name:?} does not speak TLS"),
+        )),
         Err(error) => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
     }
 }
@@ -200,7 +216,10 @@ async fn power_log(
     let deadline = tokio::time::Instant::now() + wait;
     let mut page = fleet.log().since(since, bmc.as_deref(), MAX_LINES);
     while page.entries.is_empty() {
-        if tokio::time::timeout_at(deadline, fleet.log().reached(page.next)).await.is_err() {
+        if tokio::time::timeout_at(deadline, fleet.log().reached(page.next))
+            .await
+            .is_err()
+        {
             break;
         }
         page = fleet.log().since(page.next, bmc.as_deref(), MAX_LINES);

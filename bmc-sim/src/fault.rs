@@ -148,7 +148,10 @@ impl Fault {
 
     /// Whether `seconds` must be given.
     const fn needs_seconds(self) -> bool {
-        matches!(self, Self::Delay | Self::StalePower | Self::RefuseOn | Self::SlowPost)
+        matches!(
+            self,
+            Self::Delay | Self::StalePower | Self::RefuseOn | Self::SlowPost
+        )
     }
 
     /// Whether `seconds` is how long the fault itself lasts.
@@ -220,18 +223,34 @@ impl Spec {
             ("resets", self.resets.is_some()),
             ("spends-override", self.spends_override.is_some()),
         ];
-        if let Some((field, _)) = given.iter().find(|(field, given)| *given && !fault.fields().contains(field)) {
+        if let Some((field, _)) = given
+            .iter()
+            .find(|(field, given)| *given && !fault.fields().contains(field))
+        {
             return Err(FaultError::Field { fault, field });
         }
         if fault.needs_seconds() && self.seconds.is_none() {
             return Err(FaultError::Missing(fault));
         }
-        let value = |field, value: String, want| Err(FaultError::Value { fault, field, value, want });
+        let value = |field, value: String, want| {
+            Err(FaultError::Value {
+                fault,
+                field,
+                value,
+                want,
+            })
+        };
         match self {
-            Self { percent: Some(n), .. } if !(1..=100).contains(n) => value("percent", n.to_string(), "1 to 100"),
+            Self { percent: Some(n), .. } if !(1..=100).contains(n) => {
+                value("percent", n.to_string(), "1 to 100")
+            }
             Self { next: Some(0), .. } => value("next", "0".into(), "at least 1"),
-            Self { verbs: Some(verbs), .. } if verbs.is_empty() => value("verbs", "[]".into(), "at least one verb"),
-            Self { resets: Some(n), .. } if *n > Self::MAX_RESETS => value("resets", n.to_string(), "0 to 10"),
+            Self {
+                verbs: Some(verbs), ..
+            } if verbs.is_empty() => value("verbs", "[]".into(), "at least one verb"),
+            Self { resets: Some(n), .. } if *n > Self::MAX_RESETS => {
+                value("resets", n.to_string(), "0 to 10")
+            }
             Self { seconds: Some(s), .. } if !(0.0..=Self::MAX_SECONDS).contains(s) => {
                 value("seconds", s.to_string(), "0 to 86400")
             }
@@ -240,7 +259,9 @@ impl Spec {
     }
 
     fn covers(&self, request: Option<(Verb, Protocol)>) -> bool {
-        let Some((verb, protocol)) = request else { return true };
+        let Some((verb, protocol)) = request else {
+            return true;
+        };
         self.protocol.is_none_or(|only| only == protocol)
             && self.verbs.as_ref().is_none_or(|only| only.contains(&verb))
     }
@@ -263,7 +284,11 @@ pub struct Faults {
 impl Faults {
     /// None; chances are drawn from a sequence that `seed` fixes.
     pub fn new(seed: u64) -> Self {
-        Self { active: Vec::new(), bites: [0; Fault::ALL.len()], dice: StdRng::seed_from_u64(seed) }
+        Self {
+            active: Vec::new(),
+            bites: [0; Fault::ALL.len()],
+            dice: StdRng::seed_from_u64(seed),
+        }
     }
 
     /// Sets a fault, in place of what was set before.
@@ -287,13 +312,18 @@ impl Faults {
 
     /// Each fault with what is set, if it is, and how often it bit.
     pub fn list(&self, now: SimTime) -> impl Iterator<Item = (Fault, Option<&Spec>, u64)> {
-        Fault::ALL.into_iter().map(move |fault| (fault, self.spec(fault, now), self.bites[fault as usize]))
+        Fault::ALL
+            .into_iter()
+            .map(move |fault| (fault, self.spec(fault, now), self.bites[fault as usize]))
     }
 
     /// What is set for a fault that is in force at `now`.
     pub fn spec(&self, fault: Fault, now: SimTime) -> Option<&Spec> {
         let (_, active) = self.active.iter().find(|(active, _)| *active == fault)?;
-        active.expires.is_none_or(|expires| now < expires).then_some(&active.spec)
+        active
+            .expires
+            .is_none_or(|expires| now < expires)
+            .then_some(&active.spec)
     }
 
     /// When a fault that is set clears itself; `None` if it stays.
@@ -304,7 +334,10 @@ impl Faults {
     /// Whether a fault bites this request (`None`: no request is concerned); counted if so.
     pub fn bites(&mut self, fault: Fault, request: Option<(Verb, Protocol)>, now: SimTime) -> Option<Spec> {
         let spec = self.spec(fault, now).filter(|spec| spec.covers(request))?.clone();
-        if spec.percent.is_some_and(|percent| self.dice.random_range(0..100) >= percent) {
+        if spec
+            .percent
+            .is_some_and(|percent| self.dice.random_range(0..100) >= percent)
+        {
             return None;
         }
         self.bites[fault as usize] += 1;
@@ -339,7 +372,11 @@ impl Firmware for FaultyFirmware<'_> {
                 resets: spec.resets.unwrap_or(1),
                 spends_override: spec.spends_override.unwrap_or(true),
             },
-            None => Post { duration: usual, resets: 0, spends_override: false },
+            None => Post {
+                duration: usual,
+                resets: 0,
+                spends_override: false,
+            },
         }
     }
 
@@ -369,9 +406,14 @@ mod tests {
     fn a_fault_for_the_next_two_requests_bites_twice() {
         let mut faults = Faults::new(0);
         faults.set(Fault::ReplyLoss, spec(r#"{"next": 2}"#), NOW).unwrap();
-        let bites = (0..5).filter(|_| faults.bites(Fault::ReplyLoss, ON, NOW).is_some()).count();
+        let bites = (0..5)
+            .filter(|_| faults.bites(Fault::ReplyLoss, ON, NOW).is_some())
+            .count();
         assert_eq!(bites, 2);
-        let (_, set, counted) = faults.list(NOW).find(|(fault, ..)| *fault == Fault::ReplyLoss).unwrap();
+        let (_, set, counted) = faults
+            .list(NOW)
+            .find(|(fault, ..)| *fault == Fault::ReplyLoss)
+            .unwrap();
         assert_eq!((set, counted), (None, 2));
     }
 
@@ -385,7 +427,11 @@ mod tests {
             ((Verb::Off, Protocol::Ipmi), false),
             ((Verb::On, Protocol::Redfish), false),
         ] {
-            assert_eq!(faults.bites(Fault::RequestLoss, Some(request), NOW).is_some(), bitten, "{request:?}");
+            assert_eq!(
+                faults.bites(Fault::RequestLoss, Some(request), NOW).is_some(),
+                bitten,
+                "{request:?}"
+            );
         }
     }
 
@@ -393,8 +439,12 @@ mod tests {
     fn a_percentage_is_a_chance_and_the_seed_fixes_it() {
         let draw = |seed| {
             let mut faults = Faults::new(seed);
-            faults.set(Fault::RequestLoss, spec(r#"{"percent": 20}"#), NOW).unwrap();
-            (0..1000).map(|_| faults.bites(Fault::RequestLoss, ON, NOW).is_some()).collect::<Vec<_>>()
+            faults
+                .set(Fault::RequestLoss, spec(r#"{"percent": 20}"#), NOW)
+                .unwrap();
+            (0..1000)
+                .map(|_| faults.bites(Fault::RequestLoss, ON, NOW).is_some())
+                .collect::<Vec<_>>()
         };
         let bites = draw(7).into_iter().filter(|bitten| *bitten).count();
         assert!((150..250).contains(&bites), "{bites}");
@@ -405,29 +455,56 @@ mod tests {
     #[test]
     fn hang_ends_after_its_seconds() {
         let mut faults = Faults::new(0);
-        faults.set(Fault::Hang, spec(r#"{"seconds": 5}"#), Duration::from_secs(10)).unwrap();
+        faults
+            .set(Fault::Hang, spec(r#"{"seconds": 5}"#), Duration::from_secs(10))
+            .unwrap();
         assert!(faults.bites(Fault::Hang, ON, Duration::from_secs(14)).is_some());
         assert!(faults.bites(Fault::Hang, ON, Duration::from_secs(15)).is_none());
     }
 
     #[test]
     fn wrong_faults_fields_and_values_are_refused_by_name() {
-        assert!("explode".parse::<Fault>().unwrap_err().to_string().starts_with("unknown fault \"explode\""));
+        assert!(
+            "explode"
+                .parse::<Fault>()
+                .unwrap_err()
+                .to_string()
+                .starts_with("unknown fault \"explode\"")
+        );
         let mut faults = Faults::new(0);
         for (fault, json, text) in [
-            (Fault::Hang, r#"{"percent": 5}"#, "has no field \"percent\": it takes seconds, protocol"),
+            (
+                Fault::Hang,
+                r#"{"percent": 5}"#,
+                "has no field \"percent\": it takes seconds, protocol",
+            ),
             (Fault::Delay, "{}", "delay needs the field \"seconds\""),
-            (Fault::Delay, r#"{"seconds": -1}"#, "seconds is -1, want 0 to 86400"),
+            (
+                Fault::Delay,
+                r#"{"seconds": -1}"#,
+                "seconds is -1, want 0 to 86400",
+            ),
             (Fault::Delay, r#"{"seconds": 1e300}"#, "want 0 to 86400"),
-            (Fault::ReplyLoss, r#"{"percent": 101}"#, "percent is 101, want 1 to 100"),
+            (
+                Fault::ReplyLoss,
+                r#"{"percent": 101}"#,
+                "percent is 101, want 1 to 100",
+            ),
             (Fault::ReplyLoss, r#"{"next": 0}"#, "next is 0, want at least 1"),
             (Fault::ReplyLoss, r#"{"verbs": []}"#, "want at least one verb"),
-            (Fault::SlowPost, r#"{"seconds": 1, "resets": 11}"#, "resets is 11, want 0 to 10"),
+            (
+                Fault::SlowPost,
+                r#"{"seconds": 1, "resets": 11}"#,
+                "resets is 11, want 0 to 10",
+            ),
         ] {
             let error = faults.set(fault, spec(json), NOW).unwrap_err().to_string();
             assert!(error.contains(text), "{error}");
         }
-        for (json, text) in [(r#"{"colour": 1}"#, "colour"), (r#"{"verbs": ["explode"]}"#, "explode")] {
+        for (json, text) in [
+            (r#"{"colour": 1}"#, "colour"),
+            (r#"{"verbs": ["explode"]}"#, "explode"),
+        ] {
             let error = serde_json::from_str::<Spec>(json).unwrap_err().to_string();
             assert!(error.contains(text), "{error}");
         }

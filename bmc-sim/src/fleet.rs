@@ -59,12 +59,18 @@ impl Member {
     /// Where Redfish is.
     pub fn redfish_url(&self) -> Option<String> {
         let tls = self.bmc.config().redfish.as_ref()?.tls;
-        Some(format!("{}://{}", if tls { "https" } else { "http" }, self.redfish?))
+        Some(format!(
+            "{}://{}",
+            if tls { "https" } else { "http" },
+            self.redfish?
+        ))
     }
 
     /// The certificate of its Redfish front end; `None` without TLS.
     pub fn certificate_pem(&self) -> Result<Option<String>, TlsError> {
-        self.front.as_ref().map_or(Ok(None), |front| front.certificate_pem())
+        self.front
+            .as_ref()
+            .map_or(Ok(None), |front| front.certificate_pem())
     }
 }
 
@@ -99,31 +105,54 @@ impl Fleet {
         Ok(Arc::new(fleet))
     }
 
-    async fn add(&mut self, config: &BmcConfig, fleet: &FleetConfig, router: &Router) -> Result<(), StartError> {
+    async fn add(
+        &mut self,
+        config: &BmcConfig,
+        fleet: &FleetConfig,
+        router: &Router,
+    ) -> Result<(), StartError> {
         let (clock, log) = (self.clock.clone(), self.log.clone());
         let users = config
             .user_table(&fleet.users)
-            .map_err(|source| StartError::Users { bmc: config.name.clone(), source })?;
+            .map_err(|source| StartError::Users {
+                bmc: config.name.clone(),
+                source,
+            })?;
         let (events, received) = tokio::sync::mpsc::unbounded_channel();
-        let backend = Box::new(InMemory::new(clock.clone(), config.machine.timings.soft_off, events));
+        let backend = Box::new(InMemory::new(
+            clock.clone(),
+            config.machine.timings.soft_off,
+            events,
+        ));
         let seed = seed(fleet.seed, &config.name);
         let bmc = Arc::new(Bmc::new(config.clone(), users, seed, backend, clock, log));
 
-        let mut member = Member { bmc: bmc.clone(), ipmi: None, redfish: None, front: None };
+        let mut member = Member {
+            bmc: bmc.clone(),
+            ipmi: None,
+            redfish: None,
+            front: None,
+        };
         if let Some(ipmi) = &config.ipmi {
             let socket = UdpSocket::bind(ipmi.listen).await;
             let (socket, address) = bound(socket, UdpSocket::local_addr, ipmi.listen, "IPMI", &config.name)?;
             member.ipmi = Some(address);
-            let front = IpmiFront::new(bmc.clone(), ipmi, seed);
+            let front = IpmiFront::new(bmc.clone(), ipmi);
             self.tasks.spawn(front.serve(socket, self.stop.clone()));
         }
         if let Some(redfish) = &config.redfish {
             let listener = TcpListener::bind(redfish.listen).await;
-            let (listener, address) =
-                bound(listener, TcpListener::local_addr, redfish.listen, "Redfish", &config.name)?;
+            let (listener, address) = bound(
+                listener,
+                TcpListener::local_addr,
+                redfish.listen,
+                "Redfish",
+                &config.name,
+            )?;
             member.redfish = Some(address);
             let front = Arc::new(RedfishFront::new(bmc.clone(), redfish.clone()));
-            self.tasks.spawn(front.clone().serve(listener, router.clone(), self.stop.clone()));
+            self.tasks
+                .spawn(front.clone().serve(listener, router.clone(), self.stop.clone()));
             member.front = Some(front);
         }
         let stop = self.stop.clone();
@@ -135,7 +164,11 @@ impl Fleet {
 
     /// Serves the control API; returns the address it really listens at.
     pub async fn serve_control(self: &Arc<Self>, address: SocketAddr) -> Result<SocketAddr, StartError> {
-        let error = |source| StartError::Listen { address, what: "the control API".into(), source };
+        let error = |source| StartError::Listen {
+            address,
+            what: "the control API".into(),
+            source,
+        };
         let listener = TcpListener::bind(address).await.map_err(error)?;
         let bound = listener.local_addr().map_err(error)?;
         let service = control::router(self.clone()).into_make_service_with_connect_info::<SocketAddr>();
@@ -195,7 +228,11 @@ fn bound<S>(
     front: &str,
     bmc: &str,
 ) -> Result<(S, SocketAddr), StartError> {
-    let error = |source| StartError::Listen { address, what: format!("{front} of BMC {bmc:?}"), source };
+    let error = |source| StartError::Listen {
+        address,
+        what: format!("{front} of BMC {bmc:?}"),
+        source,
+    };
     let socket = socket.map_err(error)?;
     let address = local_addr(&socket).map_err(error)?;
     Ok((socket, address))

@@ -96,7 +96,11 @@ pub struct Post {
 pub trait Firmware {
     /// How the self test that begins now goes; `usual` is the configured duration.
     fn post(&mut self, usual: Duration) -> Post {
-        Post { duration: usual, resets: 0, spends_override: false }
+        Post {
+            duration: usual,
+            resets: 0,
+            spends_override: false,
+        }
     }
     /// Whether a valid override is passed over at this boot.
     fn ignores_override(&mut self) -> bool {
@@ -178,12 +182,22 @@ struct Pending {
 
 #[derive(Debug, Clone)]
 enum Phase {
-    Unplugged { was_on: bool },
+    Unplugged {
+        was_on: bool,
+    },
     Off,
     PoweringOn(Pending),
-    Post { until: SimTime, leg: Duration, resets_left: u8, spends_override: bool },
+    Post {
+        until: SimTime,
+        leg: Duration,
+        resets_left: u8,
+        spends_override: bool,
+    },
     Running,
-    PoweringOff { pending: Pending, then_on: bool },
+    PoweringOff {
+        pending: Pending,
+        then_on: bool,
+    },
 }
 
 /// One machine.
@@ -203,7 +217,11 @@ pub struct Machine {
 impl Machine {
     /// A machine that is off, or without mains power.
     pub fn new(settings: Settings) -> Self {
-        let phase = if settings.plugged_in { Phase::Off } else { Phase::Unplugged { was_on: false } };
+        let phase = if settings.plugged_in {
+            Phase::Off
+        } else {
+            Phase::Unplugged { was_on: false }
+        };
         Self {
             settings,
             phase,
@@ -347,7 +365,10 @@ impl Machine {
             (PowerVerb::On, Phase::PoweringOn(_) | Phase::Post { .. } | Phase::Running) => {}
             (PowerVerb::Off, Phase::PoweringOn(_)) => self.phase = Phase::Off,
             (PowerVerb::Off, Phase::PoweringOff { pending, .. }) => {
-                self.phase = Phase::PoweringOff { pending: pending.clone(), then_on: false };
+                self.phase = Phase::PoweringOff {
+                    pending: pending.clone(),
+                    then_on: false,
+                };
             }
             (PowerVerb::Off, _) if on => self.begin_off(verb.into(), Cause::Command, origin, now, false),
             (PowerVerb::SoftOff, _) if on => self.ask_shutdown(origin, out),
@@ -370,8 +391,10 @@ impl Machine {
             self.ask_shutdown(origin, out);
             return Ok(());
         }
-        let Phase::Off = self.phase else { return Err(self.refusal()) };
-        if !self.clearing.keep_on_button_power_up {
+        let Phase::Off = self.phase else {
+            return Err(self.refusal());
+        };
+        if !self.clearing.has(FlagClearing::KEEP_ON_BUTTON_POWER_UP) {
             self.drop_volatile_flags(now, Cause::Button, out);
         }
         self.begin_on(Verb::ButtonShort, Cause::Button, origin, now);
@@ -389,12 +412,25 @@ impl Machine {
 
     fn begin_on(&mut self, verb: Verb, cause: Cause, origin: Origin, now: SimTime) {
         let until = now + self.settings.timings.on;
-        self.phase = Phase::PoweringOn(Pending { until, verb, cause, origin });
+        self.phase = Phase::PoweringOn(Pending {
+            until,
+            verb,
+            cause,
+            origin,
+        });
     }
 
     fn begin_off(&mut self, verb: Verb, cause: Cause, origin: Origin, now: SimTime, then_on: bool) {
         let until = now + self.settings.timings.off;
-        self.phase = Phase::PoweringOff { pending: Pending { until, verb, cause, origin }, then_on };
+        self.phase = Phase::PoweringOff {
+            pending: Pending {
+                until,
+                verb,
+                cause,
+                origin,
+            },
+            then_on,
+        };
     }
 
     fn set_policy(&mut self, policy: PowerPolicy, origin: &Origin, now: SimTime, out: &mut Vec<Output>) {
@@ -405,15 +441,31 @@ impl Machine {
                 PowerPolicy::Previous => "previous",
                 PowerPolicy::AlwaysOn => "always-on",
             };
-            out.push(Edge::new(now, Verb::SetPolicy, text(before), text(policy), Cause::Command, origin));
+            out.push(Edge::new(
+                now,
+                Verb::SetPolicy,
+                text(before),
+                text(policy),
+                Cause::Command,
+                origin,
+            ));
         }
     }
 
     fn plug_in(&mut self, origin: Origin, now: SimTime, out: &mut Vec<Output>) {
-        let Phase::Unplugged { was_on } = self.phase else { return };
+        let Phase::Unplugged { was_on } = self.phase else {
+            return;
+        };
         self.phase = Phase::Off;
         self.off_since = now;
-        out.push(Edge::new(now, Verb::PlugIn, "unplugged", "off", Cause::Mains, &origin));
+        out.push(Edge::new(
+            now,
+            Verb::PlugIn,
+            "unplugged",
+            "off",
+            Cause::Mains,
+            &origin,
+        ));
         let cause = match self.settings.policy {
             PowerPolicy::AlwaysOn => RestartCause::AlwaysRestore,
             PowerPolicy::Previous if was_on => RestartCause::RestorePrevious,
@@ -427,12 +479,22 @@ impl Machine {
         if !self.plugged_in() {
             return;
         }
-        let was_on = matches!(self.phase, Phase::Post { .. } | Phase::Running | Phase::PoweringOff { .. });
+        let was_on = matches!(
+            self.phase,
+            Phase::Post { .. } | Phase::Running | Phase::PoweringOff { .. }
+        );
         let before = if was_on { "on" } else { "off" };
         self.stop_host(out);
         self.phase = Phase::Unplugged { was_on };
         self.restart_cause = RestartCause::Unknown;
-        out.push(Edge::new(now, Verb::Unplug, before, "unplugged", Cause::Mains, origin));
+        out.push(Edge::new(
+            now,
+            Verb::Unplug,
+            before,
+            "unplugged",
+            Cause::Mains,
+            origin,
+        ));
         self.drop_volatile_flags(now, Cause::Mains, out);
     }
 
@@ -450,7 +512,14 @@ impl Machine {
 
     fn host_reset(&mut self, now: SimTime, firmware: &mut impl Firmware, out: &mut Vec<Output>) {
         if let Phase::Running = self.phase {
-            self.restart(Verb::Reset, Cause::HostReset, Origin::machine(), now, firmware, out);
+            self.restart(
+                Verb::Reset,
+                Cause::HostReset,
+                Origin::machine(),
+                now,
+                firmware,
+                out,
+            );
             self.restart_cause = RestartCause::SoftReset;
         }
     }
@@ -497,13 +566,23 @@ impl Machine {
                 Phase::PoweringOff { pending, then_on } if pending.until <= due => {
                     self.powered_off(pending, then_on, out);
                 }
-                Phase::Post { until, leg, resets_left, spends_override } if until <= due => {
+                Phase::Post {
+                    until,
+                    leg,
+                    resets_left,
+                    spends_override,
+                } if until <= due => {
                     if resets_left == 0 {
                         self.boot(until, firmware, out);
                     } else {
                         self.reset_in_post(until, spends_override, out);
                         let resets_left = resets_left - 1;
-                        self.phase = Phase::Post { until: until + leg, leg, resets_left, spends_override };
+                        self.phase = Phase::Post {
+                            until: until + leg,
+                            leg,
+                            resets_left,
+                            spends_override,
+                        };
                     }
                 }
                 _ => {}
@@ -512,7 +591,12 @@ impl Machine {
     }
 
     fn powered_on(&mut self, pending: Pending, firmware: &mut impl Firmware, out: &mut Vec<Output>) {
-        let Pending { until, verb, cause, origin } = pending;
+        let Pending {
+            until,
+            verb,
+            cause,
+            origin,
+        } = pending;
         out.push(Edge::new(until, verb, "off", "on", cause, &origin));
         self.forget_flags_set_while_off(until, firmware, out);
         self.begin_post(until, firmware);
@@ -521,7 +605,12 @@ impl Machine {
     fn powered_off(&mut self, pending: Pending, then_on: bool, out: &mut Vec<Output>) {
         self.stop_host(out);
         self.off_since = pending.until;
-        let Pending { until, verb, cause, ref origin } = pending;
+        let Pending {
+            until,
+            verb,
+            cause,
+            ref origin,
+        } = pending;
         out.push(Edge::new(until, verb, "on", "off", cause, origin));
         self.phase = if then_on {
             let until = until + self.settings.timings.cycle_pause + self.settings.timings.on;
@@ -537,7 +626,14 @@ impl Machine {
         self.booted = device;
         self.phase = Phase::Running;
         let after = device.map_or("nothing", BootDevice::as_str);
-        out.push(Edge::new(at, Verb::Boot, "post", after, cause, &Origin::machine()));
+        out.push(Edge::new(
+            at,
+            Verb::Boot,
+            "post",
+            after,
+            cause,
+            &Origin::machine(),
+        ));
         out.push(Output::Action(Action::PowerOn { order }));
     }
 }

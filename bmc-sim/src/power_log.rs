@@ -82,7 +82,11 @@ impl PowerLog {
     /// An empty log that also goes to `file`, if there is one.
     pub fn new(file: Option<File>) -> Self {
         Self {
-            lines: Mutex::new(Lines { kept: VecDeque::new(), oldest: 0, file }),
+            lines: Mutex::new(Lines {
+                kept: VecDeque::new(),
+                oldest: 0,
+                file,
+            }),
             end: watch::Sender::new(0),
         }
     }
@@ -108,7 +112,11 @@ impl PowerLog {
     pub fn since(&self, since: u64, bmc: Option<&str>, limit: usize) -> Page {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let first = usize::try_from(since.saturating_sub(lines.oldest)).unwrap_or(usize::MAX);
-        let mut page = Page { entries: Vec::new(), next: since.max(lines.oldest), oldest: lines.oldest };
+        let mut page = Page {
+            entries: Vec::new(),
+            next: since.max(lines.oldest),
+            oldest: lines.oldest,
+        };
         for entry in lines.kept.iter().skip(first) {
             if page.entries.len() == limit {
                 break;
@@ -136,7 +144,14 @@ fn write_line(file: &mut File, entry: &Entry) -> std::io::Result<()> {
 
 impl Entry {
     /// The line for a command that arrived.
-    pub fn received(at: Timestamp, bmc: &Arc<str>, origin: &Origin, verb: Verb, before: &str, cause: String) -> Self {
+    pub fn received(
+        at: Timestamp,
+        bmc: &Arc<str>,
+        origin: &Origin,
+        verb: Verb,
+        before: &str,
+        cause: String,
+    ) -> Self {
         Self {
             t: date(at),
             bmc: bmc.clone(),
@@ -176,7 +191,14 @@ mod tests {
 
     fn entry(bmc: &str) -> Entry {
         let origin = Origin::new("admin", "ipmi://127.0.0.1:1");
-        Entry::received(Timestamp::UNIX_EPOCH, &bmc.into(), &origin, Verb::On, "off", "accepted".into())
+        Entry::received(
+            Timestamp::UNIX_EPOCH,
+            &bmc.into(),
+            &origin,
+            Verb::On,
+            "off",
+            "accepted".into(),
+        )
     }
 
     #[test]

@@ -31,8 +31,8 @@ use axum::routing::{get, post};
 use self::auth::Caller;
 use self::failure::Failure;
 use self::sessions::Sessions;
-pub use self::tls::TlsError;
 use self::tls::Identity;
+pub use self::tls::TlsError;
 use crate::bmc::Bmc;
 use crate::config::RedfishConfig;
 use crate::machine::Origin;
@@ -54,7 +54,12 @@ pub struct RedfishFront {
 impl RedfishFront {
     /// The front end of `bmc`.
     pub fn new(bmc: Arc<Bmc>, config: RedfishConfig) -> Self {
-        Self { bmc, config, sessions: Mutex::default(), identity: OnceLock::new() }
+        Self {
+            bmc,
+            config,
+            sessions: Mutex::default(),
+            identity: OnceLock::new(),
+        }
     }
 
     /// The certificate as PEM, made if it was not yet; `None` over plain HTTP.
@@ -83,23 +88,53 @@ pub fn router() -> Router {
         .route("/redfish/v1/odata", get(root::odata))
         .route("/redfish/v1/$metadata", get(root::metadata))
         .route("/redfish/v1/SessionService", get(sessions::service))
-        .route("/redfish/v1/SessionService/Sessions", get(sessions::collection).post(sessions::create))
-        .route("/redfish/v1/SessionService/Sessions/{id}", get(sessions::read).delete(sessions::delete))
+        .route(
+            "/redfish/v1/SessionService/Sessions",
+            get(sessions::collection).post(sessions::create),
+        )
+        .route(
+            "/redfish/v1/SessionService/Sessions/{id}",
+            get(sessions::read).delete(sessions::delete),
+        )
         .route("/redfish/v1/AccountService", get(accounts::service))
         .route("/redfish/v1/AccountService/Accounts", get(accounts::collection))
-        .route("/redfish/v1/AccountService/Accounts/{id}", get(accounts::read).patch(accounts::update))
+        .route(
+            "/redfish/v1/AccountService/Accounts/{id}",
+            get(accounts::read).patch(accounts::update),
+        )
         .route("/redfish/v1/AccountService/Roles", get(accounts::roles))
         .route("/redfish/v1/AccountService/Roles/{id}", get(accounts::role))
         .route("/redfish/v1/Systems", get(systems::collection))
-        .route("/redfish/v1/Systems/{id}", get(systems::read).patch(systems::update))
-        .route("/redfish/v1/Systems/{id}/ResetActionInfo", get(systems::reset_action_info))
-        .route("/redfish/v1/Systems/{id}/Actions/ComputerSystem.Reset", post(systems::reset))
-        .route("/redfish/v1/Systems/{id}/EthernetInterfaces", get(systems::interfaces))
-        .route("/redfish/v1/Systems/{id}/EthernetInterfaces/{nic}", get(systems::interface))
+        .route(
+            "/redfish/v1/Systems/{id}",
+            get(systems::read).patch(systems::update),
+        )
+        .route(
+            "/redfish/v1/Systems/{id}/ResetActionInfo",
+            get(systems::reset_action_info),
+        )
+        .route(
+            "/redfish/v1/Systems/{id}/Actions/ComputerSystem.Reset",
+            post(systems::reset),
+        )
+        .route(
+            "/redfish/v1/Systems/{id}/EthernetInterfaces",
+            get(systems::interfaces),
+        )
+        .route(
+            "/redfish/v1/Systems/{id}/EthernetInterfaces/{nic}",
+            get(systems::interface),
+        )
         .route("/redfish/v1/Managers", get(managers::collection))
         .route("/redfish/v1/Managers/{id}", get(managers::read))
-        .route("/redfish/v1/Managers/{id}/ResetActionInfo", get(managers::reset_action_info))
-        .route("/redfish/v1/Managers/{id}/Actions/Manager.Reset", post(managers::reset))
+        .route(
+            "/redfish/v1/Managers/{id}/ResetActionInfo",
+            get(managers::reset_action_info),
+        )
+        .route(
+            "/redfish/v1/Managers/{id}/Actions/Manager.Reset",
+            post(managers::reset),
+        )
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(every_request))
@@ -121,7 +156,10 @@ async fn every_request(mut request: Request, next: Next) -> Response {
     };
     let mut response = answer;
     let headers = response.headers_mut();
-    headers.insert(HeaderName::from_static("odata-version"), HeaderValue::from_static("4.0"));
+    headers.insert(
+        HeaderName::from_static("odata-version"),
+        HeaderValue::from_static("4.0"),
+    );
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
 }
@@ -154,7 +192,10 @@ impl Context {
 
     /// Who acts, for the power log.
     fn origin(&self) -> Origin {
-        let actor = self.caller.as_ref().map_or("anonymous", |caller| caller.name.as_str());
+        let actor = self
+            .caller
+            .as_ref()
+            .map_or("anonymous", |caller| caller.name.as_str());
         Origin::new(actor, format!("redfish://{}", self.peer))
     }
 }
@@ -163,7 +204,11 @@ impl<S: Sync> FromRequestParts<S> for Context {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        parts.extensions.get::<Self>().cloned().ok_or_else(Failure::internal)
+        parts
+            .extensions
+            .get::<Self>()
+            .cloned()
+            .ok_or_else(Failure::internal)
     }
 }
 

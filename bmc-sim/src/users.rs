@@ -46,7 +46,11 @@ pub struct User {
 // by hand: the password stays out of logs
 impl fmt::Debug for User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "User({:?}, {:?}, enabled: {})", self.name, self.role, self.enabled)
+        write!(
+            f,
+            "User({:?}, {:?}, enabled: {})",
+            self.name, self.role, self.enabled
+        )
     }
 }
 
@@ -106,12 +110,14 @@ impl Users {
 
     /// The user of this name who may log in: enabled, with a password.
     pub fn by_name(&self, name: &str) -> Option<(u8, &User)> {
-        self.iter().find(|(_, user)| user.enabled && !user.password.is_empty() && user.name == name)
+        self.iter()
+            .find(|(_, user)| user.enabled && !user.password.is_empty() && user.name == name)
     }
 
     /// The user with this name and password.
     pub fn authenticate(&self, name: &str, password: &str) -> Option<(u8, &User)> {
-        self.by_name(name).filter(|(_, user)| bool::from(user.password.as_bytes().ct_eq(password.as_bytes())))
+        self.by_name(name)
+            .filter(|(_, user)| bool::from(user.password.as_bytes().ct_eq(password.as_bytes())))
     }
 
     /// Names the user of a slot; makes one, disabled and without a usable password, in an empty slot.
@@ -121,7 +127,10 @@ impl Users {
         if name.is_empty() || name.len() > Self::MAX_NAME || !printable {
             return Err(UserError::Name(name.into()));
         }
-        if self.iter().any(|(other, user)| other != slot && user.name == name) {
+        if self
+            .iter()
+            .any(|(other, user)| other != slot && user.name == name)
+        {
             return Err(UserError::Taken(name.into()));
         }
         let user = self.0.entry(slot).or_insert_with(|| User {
@@ -166,7 +175,10 @@ impl Users {
     }
 
     fn check_slot(slot: u8) -> Result<(), UserError> {
-        (Self::FIRST..=Self::LAST).contains(&slot).then_some(()).ok_or(UserError::Slot(slot))
+        (Self::FIRST..=Self::LAST)
+            .contains(&slot)
+            .then_some(())
+            .ok_or(UserError::Slot(slot))
     }
 
     fn change(&mut self, slot: u8, change: impl FnOnce(&mut User)) -> Result<(), UserError> {
@@ -184,7 +196,9 @@ mod tests {
 
     fn table() -> Users {
         let mut users = Users::default();
-        users.insert(2, "admin", "admin-secret", Role::Administrator).unwrap();
+        users
+            .insert(2, "admin", "admin-secret", Role::Administrator)
+            .unwrap();
         users
     }
 
@@ -192,7 +206,12 @@ mod tests {
     fn the_right_password_of_an_enabled_user_opens() {
         let mut users = table();
         assert!(users.authenticate("admin", "admin-secret").is_some());
-        for (name, password) in [("admin", "wrong"), ("admin", ""), ("root", "admin-secret"), ("", "")] {
+        for (name, password) in [
+            ("admin", "wrong"),
+            ("admin", ""),
+            ("root", "admin-secret"),
+            ("", ""),
+        ] {
             assert!(users.authenticate(name, password).is_none(), "{name} {password}");
         }
         users.set_enabled(2, false).unwrap();

@@ -180,6 +180,9 @@ mod tests {
     #[test]
     fn an_unknown_verb_is_named_with_what_would_do() {
         let error = "explode".parse::<Verb>().unwrap_err().to_string();
-        assert!(error.starts_with("\"explode\" is not a verb: want one of on, off,"), "{error}");
+        assert!(
+            error.starts_with("\"explode\" is not a verb: want one of on, off,"),
+            "{error}"
+        );
     }
 }

@@ -35,9 +35,18 @@ impl Bmc {
     }
 
     /// Sets the boot override, or clears it.
-    pub fn set_boot(&self, boot: Option<Override>, origin: Origin, via: Protocol) -> Result<(), CommandError> {
+    pub fn set_boot(
+        &self,
+        boot: Option<Override>,
+        origin: Origin,
+        via: Protocol,
+    ) -> Result<(), CommandError> {
         let lapses = via == Protocol::Ipmi;
-        let event = Event::SetBoot { boot, lapses, origin: origin.clone() };
+        let event = Event::SetBoot {
+            boot,
+            lapses,
+            origin: origin.clone(),
+        };
         self.command(Verb::SetBoot, event, &origin, Some(via))
     }
 
@@ -50,7 +59,12 @@ impl Bmc {
 
     /// Sets the power policy.
     pub fn set_policy(&self, policy: PowerPolicy, origin: Origin) -> Result<(), CommandError> {
-        self.command(Verb::SetPolicy, Event::SetPolicy(policy, origin.clone()), &origin, Some(Protocol::Ipmi))
+        self.command(
+            Verb::SetPolicy,
+            Event::SetPolicy(policy, origin.clone()),
+            &origin,
+            Some(Protocol::Ipmi),
+        )
     }
 
     /// Presses the power button, short or long.
@@ -97,7 +111,14 @@ impl Bmc {
         result?;
         let (before, after) = (describe(&state.users, slot), describe(&users, slot));
         state.users = users;
-        let edge = Edge { at: self.clock.now(), verb, before, after, cause: Cause::Command, origin: origin.clone() };
+        let edge = Edge {
+            at: self.clock.now(),
+            verb,
+            before,
+            after,
+            cause: Cause::Command,
+            origin: origin.clone(),
+        };
         self.apply(&mut state, vec![Output::Edge(edge)]);
         Ok(())
     }
@@ -154,24 +175,39 @@ impl Bmc {
     fn too_soon(&self, state: &mut State, via: Protocol) -> bool {
         let now = self.clock.now();
         let off_for = now.saturating_sub(state.machine.off_since());
-        let refuses = state.faults.spec(Fault::RefuseOn, now).map_or(Duration::ZERO, |spec| spec.duration());
+        let refuses = state
+            .faults
+            .spec(Fault::RefuseOn, now)
+            .map_or(Duration::ZERO, |spec| spec.duration());
         state.machine.power() == PowerState::Off
             && state.last_edge.is_some()
             && off_for < refuses
-            && state.faults.bites(Fault::RefuseOn, Some((Verb::On, via)), now).is_some()
+            && state
+                .faults
+                .bites(Fault::RefuseOn, Some((Verb::On, via)), now)
+                .is_some()
     }
 
     fn ignored(&self, state: &mut State, verb: Verb, origin: &Origin, via: Protocol) -> bool {
-        let ignored = state.faults.bites(Fault::IgnoreCommand, Some((verb, via)), self.clock.now()).is_some();
+        let ignored = state
+            .faults
+            .bites(Fault::IgnoreCommand, Some((verb, via)), self.clock.now())
+            .is_some();
         if ignored {
-            self.log_received(state.power_word(), verb, origin, "accepted (fault ignore-command)".into());
+            self.log_received(
+                state.power_word(),
+                verb,
+                origin,
+                "accepted (fault ignore-command)".into(),
+            );
         }
         ignored
     }
 
     fn log_received(&self, before: &str, verb: Verb, origin: &Origin, cause: String) {
         let at = self.clock.date(self.clock.now());
-        self.log.append(Entry::received(at, &self.name, origin, verb, before, cause));
+        self.log
+            .append(Entry::received(at, &self.name, origin, verb, before, cause));
     }
 }
 

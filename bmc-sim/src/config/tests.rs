@@ -34,16 +34,31 @@ bmcs:
 #[test]
 fn a_fleet_file_gives_values_and_defaults() {
     let fleet: FleetConfig = FLEET.parse().unwrap();
-    let [one, two] = &fleet.bmcs[..] else { panic!("two BMCs") };
+    let [one, two] = &fleet.bmcs[..] else {
+        panic!("two BMCs")
+    };
     assert_eq!(one.machine.timings.post, Duration::from_millis(500));
     assert_eq!(one.machine.timings.flag_lapse, Duration::from_secs(60));
     assert_eq!(one.machine.boot_order, [BootDevice::Disk, BootDevice::Network]);
     assert_eq!(two.machine.boot_order, [BootDevice::Network, BootDevice::Disk]);
     let redfish = two.redfish.as_ref().unwrap();
     assert!(redfish.tls);
-    assert_eq!((redfish.max_sessions, redfish.session_timeout.as_secs()), (3, 1800));
-    assert!(one.user_table(&fleet.users).unwrap().by_name("operator").is_some());
-    assert!(two.user_table(&fleet.users).unwrap().by_name("operator").is_none());
+    assert_eq!(
+        (redfish.max_sessions, redfish.session_timeout.as_secs()),
+        (3, 1800)
+    );
+    assert!(
+        one.user_table(&fleet.users)
+            .unwrap()
+            .by_name("operator")
+            .is_some()
+    );
+    assert!(
+        two.user_table(&fleet.users)
+            .unwrap()
+            .by_name("operator")
+            .is_none()
+    );
 }
 
 #[test]
@@ -59,11 +74,23 @@ fn what_is_wrong_is_named() {
         ("[disk, network]", "[disk, setup]", &["\"one\"", "setup"]),
         ("[disk, network]", "[]", &["\"one\"", "boot-order is empty"]),
         ("name: two", "name: one", &["\"one\" and \"one\"", "name"]),
-        ("384433", "384432", &["same uuid: 4c4c4544-0039-3010-8048-b7c04f384432"]),
+        (
+            "384433",
+            "384432",
+            &["same uuid: 4c4c4544-0039-3010-8048-b7c04f384432"],
+        ),
         ("00:00:02", "00:00:01", &["same MAC address: 52:54:00:00:00:01"]),
         ("name: two", "name: a/b", &["\"a/b\"", "letters"]),
-        ("    ipmi: {listen: 127.0.0.1:6230}\n", "", &["\"one\"", "neither"]),
-        ("password: calvin", "password: calvin-and-hobbes-too", &["\"two\"", "23 bytes"]),
+        (
+            "    ipmi: {listen: 127.0.0.1:6230}\n",
+            "",
+            &["\"one\"", "neither"],
+        ),
+        (
+            "password: calvin",
+            "password: calvin-and-hobbes-too",
+            &["\"two\"", "23 bytes"],
+        ),
         ("name: one", "name: one\n    name: uno", &["name"]),
     ] {
         let text = FLEET.replacen(from, to, 1);
@@ -80,18 +107,28 @@ fn a_file_without_bmcs_or_users_is_refused() {
     let error = "version: 1\nbmcs: []".parse::<FleetConfig>().unwrap_err();
     assert!(matches!(error, ConfigError::NoBmc), "{error}");
     let (_, bmcs) = FLEET.split_once("bmcs:").unwrap();
-    let error = format!("version: 1\nbmcs:{bmcs}").parse::<FleetConfig>().unwrap_err().to_string();
+    let error = format!("version: 1\nbmcs:{bmcs}")
+        .parse::<FleetConfig>()
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("\"one\": it has no users"), "{error}");
 }
 
 #[test]
 fn two_bmcs_may_not_listen_at_one_address() {
-    let text = FLEET.replace("redfish: {listen: '127.0.0.1:8443', max-sessions: 3}", "ipmi: {listen: 127.0.0.1:6230}");
+    let text = FLEET.replace(
+        "redfish: {listen: '127.0.0.1:8443', max-sessions: 3}",
+        "ipmi: {listen: 127.0.0.1:6230}",
+    );
     let error = text.parse::<FleetConfig>().unwrap_err().to_string();
     assert!(error.contains("same ipmi address: 127.0.0.1:6230"), "{error}");
     // IPMI is UDP and Redfish TCP: one number for both is no conflict; nor is port 0, any free one
     FLEET.replace(":8443", ":6230").parse::<FleetConfig>().unwrap();
-    FLEET.replace(":6230", ":0").replace(":8443", ":0").parse::<FleetConfig>().unwrap();
+    FLEET
+        .replace(":6230", ":0")
+        .replace(":8443", ":0")
+        .parse::<FleetConfig>()
+        .unwrap();
 }
 
 proptest! {

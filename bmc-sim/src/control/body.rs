@@ -92,5 +92,6 @@ pub(super) struct Advance {
 /// Reads a JSON body; an empty one is `{}`.
 pub(super) fn json_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let body = if body.is_empty() { b"{}" } else { body };
-    serde_json::from_slice(body).map_err(|error| Problem::bad_request(&format!("the body will not do: {error}")))
+    serde_json::from_slice(body)
+        .map_err(|error| Problem::bad_request(&format!("the body will not do: {error}")))
 }

@@ -54,13 +54,20 @@ impl fmt::Display for Override {
     }
 }
 
-/// IPMI boot option parameter 3: where the boot flags are *not* cleared by themselves (IPMI 2.0 §28.12).
+/// IPMI boot option parameter 3: when the boot flags are *not* cleared by themselves, bit by bit (IPMI 2.0 §28.12).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct FlagClearing {
+pub struct FlagClearing(pub u8);
+
+impl FlagClearing {
     /// Bit 3: not after 60 s without a chassis control command.
-    pub keep_after_timeout: bool,
+    pub const KEEP_AFTER_TIMEOUT: Self = Self(0x08);
     /// Bit 0: not on a power-up by the power button.
-    pub keep_on_button_power_up: bool,
+    pub const KEEP_ON_BUTTON_POWER_UP: Self = Self(0x01);
+
+    /// Whether this bit is set.
+    pub fn has(self, bit: Self) -> bool {
+        self.0 & bit.0 != 0
+    }
 }
 
 /// An override and how long it is good for.
@@ -87,12 +94,15 @@ impl Machine {
 
     /// What the machine would boot if it started now and its firmware were faithful.
     pub fn next_boot(&self) -> Option<BootDevice> {
-        self.honoured().map(|flags| flags.device).or_else(|| self.settings.boot_order.first().copied())
+        self.honoured()
+            .map(|flags| flags.device)
+            .or_else(|| self.settings.boot_order.first().copied())
     }
 
     /// The override, where it is for this firmware's mode.
     fn honoured(&self) -> Option<Override> {
-        self.boot_override().filter(|flags| flags.mode == self.settings.firmware)
+        self.boot_override()
+            .filter(|flags| flags.mode == self.settings.firmware)
     }
 
     pub(super) fn set_boot(
@@ -103,9 +113,15 @@ impl Machine {
         now: SimTime,
         out: &mut Vec<Output>,
     ) {
-        let lapse = (lapses && !self.clearing.keep_after_timeout).then(|| now + self.flag_lapse());
+        let lapse =
+            (lapses && !self.clearing.has(FlagClearing::KEEP_AFTER_TIMEOUT)).then(|| now + self.flag_lapse());
         let set_while_off = matches!(self.phase, Phase::Off | Phase::Unplugged { .. });
-        let flags = boot.map(|value| Flags { value, lapses: lapse, volatile: lapses, set_while_off });
+        let flags = boot.map(|value| Flags {
+            value,
+            lapses: lapse,
+            volatile: lapses,
+            set_while_off,
+        });
         self.replace_flags(flags, now, Cause::Command, origin, out);
     }
 
@@ -117,14 +133,20 @@ impl Machine {
     /// holds the flags until that boot reads them, however long its self test is.
     pub(super) fn chassis_control(&mut self, verb: PowerVerb, now: SimTime) {
         let starts_host = matches!(verb, PowerVerb::On | PowerVerb::Cycle | PowerVerb::Reset);
-        let lapse = (!starts_host && !self.clearing.keep_after_timeout).then(|| now + self.flag_lapse());
+        let lapse = (!starts_host && !self.clearing.has(FlagClearing::KEEP_AFTER_TIMEOUT))
+            .then(|| now + self.flag_lapse());
         if let Some(flags) = self.flags.as_mut().filter(|flags| flags.volatile) {
             flags.lapses = lapse;
         }
     }
 
     pub(super) fn lapse(&mut self, at: SimTime, out: &mut Vec<Output>) {
-        if self.flags.as_ref().and_then(|flags| flags.lapses).is_some_and(|lapses| lapses <= at) {
+        if self
+            .flags
+            .as_ref()
+            .and_then(|flags| flags.lapses)
+            .is_some_and(|lapses| lapses <= at)
+        {
             self.replace_flags(None, at, Cause::Lapsed, &Origin::machine(), out);
         }
     }
@@ -149,7 +171,14 @@ impl Machine {
     }
 
     pub(super) fn reset_in_post(&mut self, at: SimTime, spends_override: bool, out: &mut Vec<Output>) {
-        out.push(Edge::new(at, Verb::Reset, "on", "on", Cause::PostReset, &Origin::machine()));
+        out.push(Edge::new(
+            at,
+            Verb::Reset,
+            "on",
+            "on",
+            Cause::PostReset,
+            &Origin::machine(),
+        ));
         if spends_override {
             self.consume(at, out);
         }
@@ -197,12 +226,20 @@ impl Machine {
         origin: &Origin,
         out: &mut Vec<Output>,
     ) {
-        let text = |value: Option<Override>| value.map_or_else(|| "none".to_owned(), |value| value.to_string());
+        let text =
+            |value: Option<Override>| value.map_or_else(|| "none".to_owned(), |value| value.to_string());
         let before = self.boot_override();
         self.flags = flags;
         let after = self.boot_override();
         if before != after {
-            out.push(Edge::new(at, Verb::SetBoot, text(before), text(after), cause, origin));
+            out.push(Edge::new(
+                at,
+                Verb::SetBoot,
+                text(before),
+                text(after),
+                cause,
+                origin,
+            ));
         }
     }
 }

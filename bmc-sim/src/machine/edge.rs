@@ -18,7 +18,10 @@ pub struct Origin {
 impl Origin {
     /// `actor`, reached from `source`.
     pub fn new(actor: impl Into<Arc<str>>, source: impl Into<Arc<str>>) -> Self {
-        Self { actor: actor.into(), source: source.into() }
+        Self {
+            actor: actor.into(),
+            source: source.into(),
+        }
     }
 
     /// The machine itself: firmware, host, time.
@@ -110,7 +113,14 @@ impl Edge {
         cause: Cause,
         origin: &Origin,
     ) -> Output {
-        Output::Edge(Self { at, verb, before: before.into(), after: after.into(), cause, origin: origin.clone() })
+        Output::Edge(Self {
+            at,
+            verb,
+            before: before.into(),
+            after: after.into(),
+            cause,
+            origin: origin.clone(),
+        })
     }
 }
 

@@ -10,7 +10,13 @@ const fn secs(n: u64) -> Duration {
 
 fn settings() -> Settings {
     Settings {
-        timings: Timings { on: secs(1), off: secs(2), cycle_pause: secs(1), post: secs(10), flag_lapse: secs(60) },
+        timings: Timings {
+            on: secs(1),
+            off: secs(2),
+            cycle_pause: secs(1),
+            post: secs(10),
+            flag_lapse: secs(60),
+        },
         boot_order: vec![BootDevice::Disk, BootDevice::Network],
         firmware: BootMode::Bios,
         policy: PowerPolicy::AlwaysOff,
@@ -31,7 +37,11 @@ struct Bench {
 
 impl Bench {
     fn new(settings: Settings) -> Self {
-        Self { machine: Machine::new(settings), edges: vec![], actions: vec![] }
+        Self {
+            machine: Machine::new(settings),
+            edges: vec![],
+            actions: vec![],
+        }
     }
 
     fn running() -> Self {
@@ -51,7 +61,14 @@ impl Bench {
         let (outputs, result) = self.machine.handle(event, secs(now), firmware);
         for output in outputs {
             match output {
-                Output::Edge(Edge { at, verb, before, after, cause, origin }) => self.edges.push(format!(
+                Output::Edge(Edge {
+                    at,
+                    verb,
+                    before,
+                    after,
+                    cause,
+                    origin,
+                }) => self.edges.push(format!(
                     "{} {} {verb}: {before} -> {after} ({cause})",
                     at.as_secs(),
                     origin.actor
@@ -71,8 +88,20 @@ impl Bench {
     }
 
     fn set_boot(&mut self, now: u64, device: BootDevice, persistent: bool, lapses: bool) {
-        let boot = Some(Override { device, persistent, mode: BootMode::Bios });
-        self.at(now, Event::SetBoot { boot, lapses, origin: admin() }).unwrap();
+        let boot = Some(Override {
+            device,
+            persistent,
+            mode: BootMode::Bios,
+        });
+        self.at(
+            now,
+            Event::SetBoot {
+                boot,
+                lapses,
+                origin: admin(),
+            },
+        )
+        .unwrap();
     }
 
     /// Switches on, waits out the self test, tells what booted, switches off.
@@ -96,8 +125,19 @@ fn power_on_passes_through_powering_on_and_post_to_a_boot_from_the_first_device(
     assert!(bench.machine.in_post());
     bench.at(11, Event::Tick).unwrap();
     assert_eq!(bench.machine.booted(), Some(BootDevice::Disk));
-    assert_eq!(bench.edges, ["1 admin on: off -> on (command)", "11 machine boot: post -> disk (boot order)"]);
-    assert_eq!(bench.actions, [Action::PowerOn { order: vec![BootDevice::Disk, BootDevice::Network] }]);
+    assert_eq!(
+        bench.edges,
+        [
+            "1 admin on: off -> on (command)",
+            "11 machine boot: post -> disk (boot order)"
+        ]
+    );
+    assert_eq!(
+        bench.actions,
+        [Action::PowerOn {
+            order: vec![BootDevice::Disk, BootDevice::Network]
+        }]
+    );
     assert_eq!(bench.machine.restart_cause(), RestartCause::ChassisControl);
 }
 
@@ -126,7 +166,12 @@ fn commands_that_ask_for_what_is_so_make_no_edge() {
 
 #[test]
 fn an_off_machine_refuses_off_soft_off_cycle_and_reset() {
-    for verb in [PowerVerb::Off, PowerVerb::SoftOff, PowerVerb::Cycle, PowerVerb::Reset] {
+    for verb in [
+        PowerVerb::Off,
+        PowerVerb::SoftOff,
+        PowerVerb::Cycle,
+        PowerVerb::Reset,
+    ] {
         let mut bench = Bench::new(settings());
         assert_eq!(bench.power(0, verb), Err(Refusal::Off), "{verb:?}");
         bench.at(100, Event::Tick).unwrap();
@@ -192,7 +237,10 @@ fn soft_off_is_the_hosts_to_carry_out() {
     assert_eq!(bench.actions, [Action::ShutDown]);
     assert_eq!(bench.machine.power(), PowerState::On);
     bench.at(25, Event::HostOff).unwrap();
-    assert_eq!(bench.edges, ["25 admin soft-off: on -> off (host shut itself down)"]);
+    assert_eq!(
+        bench.edges,
+        ["25 admin soft-off: on -> off (host shut itself down)"]
+    );
 }
 
 #[test]
@@ -279,8 +327,11 @@ fn a_self_test_of_two_minutes_does_not_outlast_the_flags() {
 
 #[test]
 fn parameter_3_keeps_flags_past_the_timeout_and_over_the_power_button() {
-    let keep = FlagClearing { keep_after_timeout: true, keep_on_button_power_up: true };
-    for (clearing, booted) in [(FlagClearing::default(), BootDevice::Disk), (keep, BootDevice::Network)] {
+    let keep = FlagClearing(0x09);
+    for (clearing, booted) in [
+        (FlagClearing::default(), BootDevice::Disk),
+        (keep, BootDevice::Network),
+    ] {
         let mut bench = Bench::new(settings());
         bench.at(0, Event::SetFlagClearing(clearing)).unwrap();
         bench.pxe(0);
@@ -298,8 +349,21 @@ fn parameter_3_keeps_flags_past_the_timeout_and_over_the_power_button() {
 #[test]
 fn an_override_for_the_other_firmware_mode_is_passed_over_and_used_up() {
     let mut bench = Bench::new(settings());
-    let boot = Some(Override { device: BootDevice::Network, persistent: false, mode: BootMode::Uefi });
-    bench.at(0, Event::SetBoot { boot, lapses: false, origin: admin() }).unwrap();
+    let boot = Some(Override {
+        device: BootDevice::Network,
+        persistent: false,
+        mode: BootMode::Uefi,
+    });
+    bench
+        .at(
+            0,
+            Event::SetBoot {
+                boot,
+                lapses: false,
+                origin: admin(),
+            },
+        )
+        .unwrap();
     assert_eq!(bench.machine.next_boot(), Some(BootDevice::Disk));
     assert_eq!(bench.boot(1), Some(BootDevice::Disk));
     assert_eq!(bench.machine.boot_override(), None);
@@ -329,7 +393,11 @@ fn mains_power_that_returns_restores_what_the_policy_says() {
         bench.at(21, Event::Unplug(admin())).unwrap();
         assert_eq!(bench.power(22, PowerVerb::On), Err(Refusal::Unplugged));
         assert_eq!(bench.at(22, Event::ButtonShort(admin())), Err(Refusal::Unplugged));
-        assert_eq!(bench.machine.boot_override(), None, "IPMI boot flags are in the BMC's memory");
+        assert_eq!(
+            bench.machine.boot_override(),
+            None,
+            "IPMI boot flags are in the BMC's memory"
+        );
         bench.at(23, Event::PlugIn(admin())).unwrap();
         bench.at(50, Event::Tick).unwrap();
         assert_eq!(bench.machine.power(), power, "{policy:?}");
@@ -338,7 +406,11 @@ fn mains_power_that_returns_restores_what_the_policy_says() {
 
 #[test]
 fn a_machine_that_was_off_stays_off_under_previous() {
-    let mut bench = Bench::new(Settings { policy: PowerPolicy::Previous, plugged_in: false, ..settings() });
+    let mut bench = Bench::new(Settings {
+        policy: PowerPolicy::Previous,
+        plugged_in: false,
+        ..settings()
+    });
     bench.at(1, Event::PlugIn(admin())).unwrap();
     bench.at(50, Event::Tick).unwrap();
     assert_eq!(bench.edges, ["1 admin plug-in: unplugged -> off (mains)"]);
@@ -353,7 +425,11 @@ struct Moody {
 
 impl Firmware for Moody {
     fn post(&mut self, usual: Duration) -> Post {
-        self.post.unwrap_or(Post { duration: usual, resets: 0, spends_override: false })
+        self.post.unwrap_or(Post {
+            duration: usual,
+            resets: 0,
+            spends_override: false,
+        })
     }
     fn ignores_override(&mut self) -> bool {
         self.ignores
@@ -366,9 +442,14 @@ impl Firmware for Moody {
 #[test]
 fn a_firmware_that_ignores_the_override_uses_it_up() {
     let mut bench = Bench::new(settings());
-    let mut firmware = Moody { ignores: true, ..Moody::default() };
+    let mut firmware = Moody {
+        ignores: true,
+        ..Moody::default()
+    };
     bench.pxe(0);
-    bench.with(0, Event::Power(PowerVerb::On, admin()), &mut firmware).unwrap();
+    bench
+        .with(0, Event::Power(PowerVerb::On, admin()), &mut firmware)
+        .unwrap();
     bench.with(50, Event::Tick, &mut firmware).unwrap();
     assert_eq!(
         bench.edges[2..],
@@ -382,10 +463,15 @@ fn a_firmware_that_ignores_the_override_uses_it_up() {
 #[test]
 fn an_override_set_while_off_reads_back_and_is_lost_at_power_on() {
     let mut bench = Bench::new(settings());
-    let mut firmware = Moody { forgets: true, ..Moody::default() };
+    let mut firmware = Moody {
+        forgets: true,
+        ..Moody::default()
+    };
     bench.pxe(0);
     assert!(bench.machine.boot_override().is_some());
-    bench.with(0, Event::Power(PowerVerb::On, admin()), &mut firmware).unwrap();
+    bench
+        .with(0, Event::Power(PowerVerb::On, admin()), &mut firmware)
+        .unwrap();
     bench.with(1, Event::Tick, &mut firmware).unwrap();
     assert_eq!(bench.machine.boot_override(), None);
     // one set while it is on is kept
@@ -398,15 +484,28 @@ fn an_override_set_while_off_reads_back_and_is_lost_at_power_on() {
 fn a_double_reset_in_post_spends_a_one_time_override_or_not() {
     for (spends_override, booted) in [(true, BootDevice::Disk), (false, BootDevice::Network)] {
         let mut bench = Bench::new(settings());
-        let post = Post { duration: secs(30), resets: 2, spends_override };
-        let mut firmware = Moody { post: Some(post), ..Moody::default() };
+        let post = Post {
+            duration: secs(30),
+            resets: 2,
+            spends_override,
+        };
+        let mut firmware = Moody {
+            post: Some(post),
+            ..Moody::default()
+        };
         bench.pxe(0);
-        bench.with(0, Event::Power(PowerVerb::On, admin()), &mut firmware).unwrap();
+        bench
+            .with(0, Event::Power(PowerVerb::On, admin()), &mut firmware)
+            .unwrap();
         bench.with(30, Event::Tick, &mut firmware).unwrap();
         assert_eq!(bench.machine.booted(), None);
         bench.with(31, Event::Tick, &mut firmware).unwrap();
         assert_eq!(bench.machine.booted(), Some(booted));
-        let resets = bench.edges.iter().filter(|edge| edge.contains("firmware reset in POST")).count();
+        let resets = bench
+            .edges
+            .iter()
+            .filter(|edge| edge.contains("firmware reset in POST"))
+            .count();
         assert_eq!(resets, 2);
     }
 }
@@ -429,8 +528,17 @@ fn what_fell_due_in_one_long_step_happens_in_order_at_its_own_times() {
 #[test]
 fn transitions_that_take_no_time_are_over_at_once() {
     let zero = Duration::ZERO;
-    let timings = Timings { on: zero, off: zero, cycle_pause: zero, post: zero, flag_lapse: secs(60) };
-    let mut bench = Bench::new(Settings { timings, ..settings() });
+    let timings = Timings {
+        on: zero,
+        off: zero,
+        cycle_pause: zero,
+        post: zero,
+        flag_lapse: secs(60),
+    };
+    let mut bench = Bench::new(Settings {
+        timings,
+        ..settings()
+    });
     bench.power(0, PowerVerb::On).unwrap();
     assert_eq!(bench.machine.booted(), Some(BootDevice::Disk));
     bench.power(0, PowerVerb::Cycle).unwrap();
@@ -446,10 +554,17 @@ fn event() -> impl Strategy<Value = Event> {
         Just(PowerVerb::Cycle),
         Just(PowerVerb::Reset)
     ];
-    let device = prop_oneof![Just(BootDevice::Network), Just(BootDevice::Disk), Just(BootDevice::Setup)];
+    let device = prop_oneof![
+        Just(BootDevice::Network),
+        Just(BootDevice::Disk),
+        Just(BootDevice::Setup)
+    ];
     let mode = prop_oneof![Just(BootMode::Bios), Just(BootMode::Uefi)];
-    let boot = (device, any::<bool>(), mode)
-        .prop_map(|(device, persistent, mode)| Override { device, persistent, mode });
+    let boot = (device, any::<bool>(), mode).prop_map(|(device, persistent, mode)| Override {
+        device,
+        persistent,
+        mode,
+    });
     prop_oneof![
         4 => verb.prop_map(|verb| Event::Power(verb, admin())),
         2 => (proptest::option::of(boot), any::<bool>())

@@ -28,7 +28,9 @@ const fn role_id(role: Role) -> &'static str {
 }
 
 fn role_of(id: &str) -> Option<Role> {
-    [Role::ReadOnly, Role::Operator, Role::Administrator].into_iter().find(|role| role_id(*role) == id)
+    [Role::ReadOnly, Role::Operator, Role::Administrator]
+        .into_iter()
+        .find(|role| role_id(*role) == id)
 }
 
 pub(super) async fn service(_: Context, headers: HeaderMap) -> Response {
@@ -49,8 +51,16 @@ pub(super) async fn service(_: Context, headers: HeaderMap) -> Response {
 }
 
 pub(super) async fn collection(context: Context, headers: HeaderMap) -> Response {
-    let slots: Vec<_> = context.bmc().users().iter().map(|(slot, _)| slot.to_string()).collect();
-    representation::answer(&headers, representation::collection(ACCOUNTS, "ManagerAccount", "Accounts", slots))
+    let slots: Vec<_> = context
+        .bmc()
+        .users()
+        .iter()
+        .map(|(slot, _)| slot.to_string())
+        .collect();
+    representation::answer(
+        &headers,
+        representation::collection(ACCOUNTS, "ManagerAccount", "Accounts", slots),
+    )
 }
 
 fn resource(slot: u8, user: &User) -> Value {
@@ -77,7 +87,11 @@ fn find(context: &Context, id: &str) -> Result<(u8, User), Failure> {
         .ok_or_else(|| Failure::resource_missing(&format!("{ACCOUNTS}/{id}")))
 }
 
-pub(super) async fn read(context: Context, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
+pub(super) async fn read(
+    context: Context,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
     let (slot, user) = find(&context, &id)?;
     Ok(representation::answer(&headers, resource(slot, &user)))
 }
@@ -102,21 +116,31 @@ pub(super) async fn update(
         Some(id) => Some(role_of(id).ok_or_else(|| Failure::property_not_in_list(id, "RoleId"))?),
         None => None,
     };
-    let verb = if password.is_some() { Verb::SetPassword } else { Verb::SetUser };
+    let verb = if password.is_some() {
+        Verb::SetPassword
+    } else {
+        Verb::SetUser
+    };
     let change = |users: &mut Users| {
         name.map_or(Ok(()), |name| users.rename(slot, name))?;
         role.map_or(Ok(()), |role| users.set_role(slot, role))?;
         enabled.map_or(Ok(()), |enabled| users.set_enabled(slot, enabled))?;
         password.map_or(Ok(()), |password| users.set_password(slot, password))
     };
-    let result = context.bmc().change_user(verb, slot, &context.origin(), Protocol::Redfish, change);
+    let result = context
+        .bmc()
+        .change_user(verb, slot, &context.origin(), Protocol::Redfish, change);
     result.map_err(|error| refused(&error))?;
     let (slot, user) = find(&context, &id)?;
     Ok(representation::answer(&HeaderMap::new(), resource(slot, &user)))
 }
 
 /// Administrators change everybody (ConfigureUsers); others their own password only (ConfigureSelf).
-fn may_change<'a>(caller: &Caller, slot: u8, mut properties: impl Iterator<Item = &'a str>) -> Result<(), Failure> {
+fn may_change<'a>(
+    caller: &Caller,
+    slot: u8,
+    mut properties: impl Iterator<Item = &'a str>,
+) -> Result<(), Failure> {
     if caller.slot == slot && properties.all(|property| property == "Password") {
         return Ok(());
     }
@@ -138,15 +162,23 @@ pub(super) async fn roles(_: Context, headers: HeaderMap) -> Response {
     representation::answer(&headers, representation::collection(ROLES, "Role", "Roles", ids))
 }
 
-pub(super) async fn role(_: Context, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
+pub(super) async fn role(
+    _: Context,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
     let uri = format!("{ROLES}/{id}");
     let role = role_of(&id).ok_or_else(|| Failure::resource_missing(&uri))?;
     let privileges: &[&str] = match role {
         Role::ReadOnly => &["Login", "ConfigureSelf"],
         Role::Operator => &["Login", "ConfigureSelf", "ConfigureComponents"],
-        Role::Administrator => {
-            &["Login", "ConfigureSelf", "ConfigureComponents", "ConfigureManager", "ConfigureUsers"]
-        }
+        Role::Administrator => &[
+            "Login",
+            "ConfigureSelf",
+            "ConfigureComponents",
+            "ConfigureManager",
+            "ConfigureUsers",
+        ],
     };
     Ok(representation::answer(
         &headers,

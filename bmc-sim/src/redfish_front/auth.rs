@@ -31,7 +31,11 @@ impl Caller {
     }
 
     fn at_least(&self, role: Role) -> Result<(), Failure> {
-        if self.role >= role { Ok(()) } else { Err(Failure::insufficient_privilege()) }
+        if self.role >= role {
+            Ok(())
+        } else {
+            Err(Failure::insufficient_privilege())
+        }
     }
 }
 
@@ -50,13 +54,24 @@ fn is_public(method: &Method, path: &str) -> bool {
 /// Puts the caller into the request's [`Context`], or refuses.
 pub(super) fn authenticate(request: &mut Request) -> Result<(), Failure> {
     let public = is_public(request.method(), request.uri().path());
-    let context = request.extensions().get::<Context>().ok_or_else(Failure::internal)?;
-    let token = request.headers().get("x-auth-token").map(|value| value.to_str().unwrap_or_default());
-    let basic = request.headers().get(AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
+    let context = request
+        .extensions()
+        .get::<Context>()
+        .ok_or_else(Failure::internal)?;
+    let token = request
+        .headers()
+        .get("x-auth-token")
+        .map(|value| value.to_str().unwrap_or_default());
+    let basic = request
+        .headers()
+        .get(AUTHORIZATION)
+        .map(|value| value.to_str().unwrap_or_default());
     let caller = match (token, basic) {
         _ if public => None,
         (Some(token), _) => Some(sessions::caller(context, token).ok_or_else(Failure::no_session)?),
-        (None, Some(basic)) => Some(check_basic(context, basic).ok_or_else(|| Failure::unauthorized(request.uri().path()))?),
+        (None, Some(basic)) => {
+            Some(check_basic(context, basic).ok_or_else(|| Failure::unauthorized(request.uri().path()))?)
+        }
         (None, None) => return Err(Failure::no_session()),
     };
     if let Some(context) = request.extensions_mut().get_mut::<Context>() {
@@ -66,8 +81,12 @@ pub(super) fn authenticate(request: &mut Request) -> Result<(), Failure> {
 }
 
 fn check_basic(context: &Context, header: &str) -> Option<Caller> {
-    let credentials = header.strip_prefix("Basic ").and_then(|encoded| STANDARD.decode(encoded.trim()).ok());
-    let text = credentials.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+    let credentials = header
+        .strip_prefix("Basic ")
+        .and_then(|encoded| STANDARD.decode(encoded.trim()).ok());
+    let text = credentials
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .unwrap_or_default();
     let (name, password) = text.split_once(':').unwrap_or_default();
     log_in(context, name, password)
 }
@@ -75,6 +94,11 @@ fn check_basic(context: &Context, header: &str) -> Option<Caller> {
 /// Checks a password; counted at the BMC either way.
 pub(super) fn log_in(context: &Context, name: &str, password: &str) -> Option<Caller> {
     let user = context.bmc().authenticate(name, password);
-    let accepted = context.bmc().login(user.is_some(), Protocol::Redfish);
-    user.filter(|_| accepted).map(|(slot, user)| Caller { slot, name: user.name, role: user.role })
+    let user = user.filter(|_| !context.bmc().refuses_login(Protocol::Redfish));
+    context.bmc().count_login(user.is_some());
+    user.map(|(slot, user)| Caller {
+        slot,
+        name: user.name,
+        role: user.role,
+    })
 }

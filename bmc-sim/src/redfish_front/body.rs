@@ -9,7 +9,10 @@ use super::failure::Failure;
 
 /// The JSON object of a body (DSP0266 §6.2: `application/json`).
 pub(super) fn object(headers: &HeaderMap, body: &Bytes) -> Result<Map<String, Value>, Failure> {
-    let media = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     let media = media.split(';').next().unwrap_or_default().trim();
     if !media.eq_ignore_ascii_case("application/json") {
         return Err(Failure::media_type());
@@ -21,7 +24,11 @@ pub(super) fn object(headers: &HeaderMap, body: &Bytes) -> Result<Map<String, Va
 }
 
 /// Refuses what a PATCH may not change: unknown or read-only members of `resource`, or nothing at all.
-pub(super) fn check_patch(patch: &Map<String, Value>, writable: &[&str], resource: &Value) -> Result<(), Failure> {
+pub(super) fn check_patch(
+    patch: &Map<String, Value>,
+    writable: &[&str],
+    resource: &Value,
+) -> Result<(), Failure> {
     let mut settable = false;
     for property in patch.keys().filter(|name| !name.contains('@')) {
         match (writable.contains(&property.as_str()), resource.get(property)) {
@@ -30,7 +37,11 @@ pub(super) fn check_patch(patch: &Map<String, Value>, writable: &[&str], resourc
             (false, None) => return Err(Failure::property_unknown(property)),
         }
     }
-    if settable { Ok(()) } else { Err(Failure::no_operation()) }
+    if settable {
+        Ok(())
+    } else {
+        Err(Failure::no_operation())
+    }
 }
 
 /// A member that must be a string, if it is there.

@@ -38,7 +38,9 @@ impl RedfishFront {
     pub async fn serve(self: Arc<Self>, listener: TcpListener, router: Router, stop: CancellationToken) {
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
-            let Ok(slot) = slots.clone().acquire_owned().await else { return };
+            let Ok(slot) = slots.clone().acquire_owned().await else {
+                return;
+            };
             let (stream, peer) = tokio::select! {
                 () = stop.cancelled() => return,
                 accepted = listener.accept() => match accepted {
@@ -82,8 +84,17 @@ impl RedfishFront {
         }
     }
 
-    async fn http(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin, peer: SocketAddr, router: Router) {
-        let context = Context { front: self.clone(), caller: None, peer };
+    async fn http(
+        self: Arc<Self>,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        peer: SocketAddr,
+        router: Router,
+    ) {
+        let context = Context {
+            front: self.clone(),
+            caller: None,
+            peer,
+        };
         let service = service_fn(move |request| answer(context.clone(), router.clone(), request));
         let served = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -98,7 +109,11 @@ impl RedfishFront {
 }
 
 /// Answers one request, or does with it what the BMC's faults say.
-async fn answer(context: Context, router: Router, request: Request<Incoming>) -> Result<Response<Body>, Lost> {
+async fn answer(
+    context: Context,
+    router: Router,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Lost> {
     let front = context.front.clone();
     let (parts, body) = request.into_parts();
     let body = match tokio::time::timeout(PATIENCE, Limited::new(body, MAX_BODY).collect()).await {
@@ -140,7 +155,10 @@ fn verb_of(method: &Method, path: &str, body: &Bytes) -> Verb {
                 ("\"PowerCycle\"", Verb::Cycle),
                 ("\"On\"", Verb::On),
             ];
-            kinds.into_iter().find(|(text, _)| has(text)).map_or(Verb::Other, |(_, verb)| verb)
+            kinds
+                .into_iter()
+                .find(|(text, _)| has(text))
+                .map_or(Verb::Other, |(_, verb)| verb)
         }
         Method::POST if path.ends_with("/Actions/Manager.Reset") => Verb::BmcReset,
         Method::POST if path == super::sessions::COLLECTION => Verb::Login,

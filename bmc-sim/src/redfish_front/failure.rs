@@ -1,7 +1,7 @@
 //! Error answers (DSP0266 §8.6) with messages of the Base registry (DSP8011, Base 1.13).
 
-use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::StatusCode;
+use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
@@ -18,13 +18,28 @@ pub(super) struct Failure {
 
 impl Failure {
     /// `template`: the registry's text with `%1`, `%2`… for `args`.
-    fn new(status: StatusCode, id: &'static str, template: &str, args: &[&str], resolution: &'static str) -> Self {
+    fn new(
+        status: StatusCode,
+        id: &'static str,
+        template: &str,
+        args: &[&str],
+        resolution: &'static str,
+    ) -> Self {
         let text = args
             .iter()
             .enumerate()
-            .fold(template.to_owned(), |text, (i, arg)| text.replace(&format!("%{}", i + 1), arg));
+            .fold(template.to_owned(), |text, (i, arg)| {
+                text.replace(&format!("%{}", i + 1), arg)
+            });
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
-        Self { status, id, text, args, resolution, related: None }
+        Self {
+            status,
+            id,
+            text,
+            args,
+            resolution,
+            related: None,
+        }
     }
 
     fn of_property(mut self, property: &str) -> Self {
@@ -283,7 +298,11 @@ impl Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let severity = if self.status.is_server_error() { "Critical" } else { "Warning" };
+        let severity = if self.status.is_server_error() {
+            "Critical"
+        } else {
+            "Warning"
+        };
         let id = format!("Base.1.13.{}", self.id);
         let mut info = json!({
             "@odata.type": "#Message.v1_1_2.Message",
@@ -303,13 +322,18 @@ impl IntoResponse for Failure {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         match self.status {
             StatusCode::UNAUTHORIZED => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"redfish\""));
+                headers.insert(
+                    WWW_AUTHENTICATE,
+                    HeaderValue::from_static("Basic realm=\"redfish\""),
+                );
             }
             StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("30"));
             }
             StatusCode::METHOD_NOT_ALLOWED => {
-                headers.entry(ALLOW).or_insert(HeaderValue::from_static("GET, HEAD"));
+                headers
+                    .entry(ALLOW)
+                    .or_insert(HeaderValue::from_static("GET, HEAD"));
             }
             _ => {}
         }

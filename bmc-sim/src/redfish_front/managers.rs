@@ -19,15 +19,26 @@ pub(super) fn uri() -> String {
 }
 
 fn check_id(id: &str) -> Result<(), Failure> {
-    if id == ID { Ok(()) } else { Err(Failure::resource_missing(&format!("{COLLECTION}/{id}"))) }
+    if id == ID {
+        Ok(())
+    } else {
+        Err(Failure::resource_missing(&format!("{COLLECTION}/{id}")))
+    }
 }
 
 pub(super) async fn collection(_: Context, headers: HeaderMap) -> Response {
     let members = [ID.to_owned()];
-    representation::answer(&headers, representation::collection(COLLECTION, "Manager", "Managers", members))
+    representation::answer(
+        &headers,
+        representation::collection(COLLECTION, "Manager", "Managers", members),
+    )
 }
 
-pub(super) async fn read(_: Context, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
+pub(super) async fn read(
+    _: Context,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
     check_id(&id)?;
     let uri = uri();
     Ok(representation::answer(
@@ -72,9 +83,16 @@ pub(super) async fn reset(
 ) -> Result<Response, Failure> {
     const ACTION: &str = "Manager.Reset";
     check_id(&id)?;
-    context.caller.as_ref().ok_or_else(Failure::no_session)?.may_administer()?;
+    context
+        .caller
+        .as_ref()
+        .ok_or_else(Failure::no_session)?
+        .may_administer()?;
     body::parameter(&headers, &bytes, ACTION, "ResetType", &RESETS)?
         .ok_or_else(|| Failure::parameter_missing(ACTION, "ResetType"))?;
-    context.bmc().reset_bmc(&context.origin(), Protocol::Redfish).map_err(|_| Failure::internal())?;
+    context
+        .bmc()
+        .reset_bmc(&context.origin(), Protocol::Redfish)
+        .map_err(|_| Failure::internal())?;
     Ok(no_content())
 }

@@ -24,7 +24,9 @@ pub(super) fn answer(request: &HeaderMap, mut resource: Value) -> Response {
     } else {
         resource["@odata.etag"] = json!(etag);
         let mut response = resource.to_string().into_response();
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response
     };
     if let Ok(value) = HeaderValue::from_str(&etag) {
@@ -52,9 +54,16 @@ fn listed(request: &HeaderMap, header: &str, etag: &str) -> bool {
 }
 
 /// A collection of members at `uri`.
-pub(super) fn collection(uri: &str, kind: &str, name: &str, members: impl IntoIterator<Item = String>) -> Value {
-    let members: Vec<_> =
-        members.into_iter().map(|member| json!({"@odata.id": format!("{uri}/{member}")})).collect();
+pub(super) fn collection(
+    uri: &str,
+    kind: &str,
+    name: &str,
+    members: impl IntoIterator<Item = String>,
+) -> Value {
+    let members: Vec<_> = members
+        .into_iter()
+        .map(|member| json!({"@odata.id": format!("{uri}/{member}")}))
+        .collect();
     json!({
         "@odata.id": uri,
         "@odata.type": format!("#{kind}Collection.{kind}Collection"),

@@ -1,7 +1,7 @@
 //! What anybody may read: versions, service root, OData documents (DSP0266 §7.1, §8.4).
 
-use axum::http::header::CONTENT_TYPE;
 use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
@@ -60,5 +60,9 @@ pub(super) async fn odata(_: Context) -> Response {
 }
 
 pub(super) async fn metadata(_: Context) -> Response {
-    ([(CONTENT_TYPE, "application/xml;charset=utf-8")], include_str!("metadata.xml")).into_response()
+    (
+        [(CONTENT_TYPE, "application/xml;charset=utf-8")],
+        include_str!("metadata.xml"),
+    )
+        .into_response()
 }

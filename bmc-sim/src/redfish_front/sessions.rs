@@ -39,7 +39,11 @@ pub(super) struct Sessions {
 
 /// The sessions without those that ended.
 fn open(context: &Context) -> MutexGuard<'_, Sessions> {
-    let mut sessions = context.front.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut sessions = context
+        .front
+        .sessions
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     let (bmc, timeout) = (context.bmc(), context.front.config.session_timeout);
     let (now, generation) = (bmc.clock().now(), bmc.generation());
     if std::mem::replace(&mut sessions.generation, generation) != generation {
@@ -47,7 +51,8 @@ fn open(context: &Context) -> MutexGuard<'_, Sessions> {
     }
     sessions.open.retain(|session| {
         let user = bmc.user(session.slot);
-        now < session.last_used + timeout && user.is_some_and(|user| user.enabled && user.epoch == session.epoch)
+        now < session.last_used + timeout
+            && user.is_some_and(|user| user.enabled && user.epoch == session.epoch)
     });
     sessions
 }
@@ -55,11 +60,17 @@ fn open(context: &Context) -> MutexGuard<'_, Sessions> {
 /// The user of a token, if its session is open.
 pub(super) fn caller(context: &Context, token: &str) -> Option<Caller> {
     let mut sessions = open(context);
-    let session =
-        sessions.open.iter_mut().find(|session| bool::from(session.token.as_bytes().ct_eq(token.as_bytes())))?;
+    let session = sessions
+        .open
+        .iter_mut()
+        .find(|session| bool::from(session.token.as_bytes().ct_eq(token.as_bytes())))?;
     session.last_used = context.bmc().clock().now();
     let user = context.bmc().user(session.slot)?;
-    Some(Caller { slot: session.slot, name: user.name, role: user.role })
+    Some(Caller {
+        slot: session.slot,
+        name: user.name,
+        role: user.role,
+    })
 }
 
 pub(super) async fn service(context: Context, headers: HeaderMap) -> Response {
@@ -80,8 +91,15 @@ pub(super) async fn service(context: Context, headers: HeaderMap) -> Response {
 }
 
 pub(super) async fn collection(context: Context, headers: HeaderMap) -> Response {
-    let ids: Vec<_> = open(&context).open.iter().map(|session| session.id.clone()).collect();
-    representation::answer(&headers, representation::collection(COLLECTION, "Session", "Sessions", ids))
+    let ids: Vec<_> = open(&context)
+        .open
+        .iter()
+        .map(|session| session.id.clone())
+        .collect();
+    representation::answer(
+        &headers,
+        representation::collection(COLLECTION, "Session", "Sessions", ids),
+    )
 }
 
 fn resource(session: &Session) -> Value {
@@ -98,7 +116,10 @@ fn resource(session: &Session) -> Value {
 
 pub(super) async fn create(context: Context, headers: HeaderMap, bytes: Bytes) -> Result<Response, Failure> {
     let object = body::object(&headers, &bytes)?;
-    if let Some(unknown) = object.keys().find(|key| !matches!(key.as_str(), "UserName" | "Password")) {
+    if let Some(unknown) = object
+        .keys()
+        .find(|key| !matches!(key.as_str(), "UserName" | "Password"))
+    {
         return Err(Failure::property_unknown(unknown));
     }
     let name = body::string(&object, "UserName")?.ok_or_else(|| Failure::property_missing("UserName"))?;
@@ -121,13 +142,21 @@ pub(super) async fn create(context: Context, headers: HeaderMap, bytes: Bytes) -
     let mut response = representation::answer(&HeaderMap::new(), resource(&session));
     *response.status_mut() = StatusCode::CREATED;
     let header = |text: &str| HeaderValue::from_str(text).map_err(|_| Failure::internal());
-    response.headers_mut().insert(HeaderName::from_static("x-auth-token"), header(&session.token)?);
-    response.headers_mut().insert(LOCATION, header(&format!("{COLLECTION}/{}", session.id))?);
+    response
+        .headers_mut()
+        .insert(HeaderName::from_static("x-auth-token"), header(&session.token)?);
+    response
+        .headers_mut()
+        .insert(LOCATION, header(&format!("{COLLECTION}/{}", session.id))?);
     sessions.open.push(session);
     Ok(response)
 }
 
-pub(super) async fn read(context: Context, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
+pub(super) async fn read(
+    context: Context,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
     let sessions = open(&context);
     let session = sessions.open.iter().find(|session| session.id == id);
     let session = session.ok_or_else(|| Failure::resource_missing(&format!("{COLLECTION}/{id}")))?;

@@ -39,12 +39,19 @@ fn uri() -> String {
 }
 
 fn check_id(id: &str) -> Result<(), Failure> {
-    if id == ID { Ok(()) } else { Err(Failure::resource_missing(&format!("{COLLECTION}/{id}"))) }
+    if id == ID {
+        Ok(())
+    } else {
+        Err(Failure::resource_missing(&format!("{COLLECTION}/{id}")))
+    }
 }
 
 pub(super) async fn collection(_: Context, headers: HeaderMap) -> Response {
     let members = [ID.to_owned()];
-    representation::answer(&headers, representation::collection(COLLECTION, "ComputerSystem", "Systems", members))
+    representation::answer(
+        &headers,
+        representation::collection(COLLECTION, "ComputerSystem", "Systems", members),
+    )
 }
 
 fn resource(context: &Context) -> Value {
@@ -100,9 +107,20 @@ const fn mode_name(mode: BootMode) -> &'static str {
 fn boot(context: &Context) -> Value {
     let firmware = context.bmc().config().machine.firmware;
     let (enabled, target, mode) = match context.bmc().reported_override(Protocol::Redfish) {
-        Ok(Some(Override { device, persistent, mode })) => {
-            let target = TARGETS.iter().find(|(_, known)| *known == Some(device)).map(|(name, _)| *name);
-            (Some(if persistent { "Continuous" } else { "Once" }), target, Some(mode_name(mode)))
+        Ok(Some(Override {
+            device,
+            persistent,
+            mode,
+        })) => {
+            let target = TARGETS
+                .iter()
+                .find(|(_, known)| *known == Some(device))
+                .map(|(name, _)| *name);
+            (
+                Some(if persistent { "Continuous" } else { "Once" }),
+                target,
+                Some(mode_name(mode)),
+            )
         }
         Ok(None) => (Some("Disabled"), Some("None"), Some(mode_name(firmware))),
         Err(_) => (None, None, None),
@@ -117,7 +135,11 @@ fn boot(context: &Context) -> Value {
     })
 }
 
-pub(super) async fn read(context: Context, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
+pub(super) async fn read(
+    context: Context,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
     check_id(&id)?;
     Ok(representation::answer(&headers, resource(&context)))
 }
@@ -129,16 +151,29 @@ pub(super) async fn update(
     bytes: Bytes,
 ) -> Result<Response, Failure> {
     check_id(&id)?;
-    context.caller.as_ref().ok_or_else(Failure::no_session)?.may_operate()?;
+    context
+        .caller
+        .as_ref()
+        .ok_or_else(Failure::no_session)?
+        .may_operate()?;
     let patch = body::object(&headers, &bytes)?;
     let current = resource(&context);
     representation::check_if_match(&headers, &current)?;
     body::check_patch(&patch, &["Boot"], &current)?;
     let boot = match patch.get("Boot") {
         Some(Value::Object(boot)) => boot,
-        other => return Err(Failure::property_type(&other.unwrap_or(&Value::Null).to_string(), "Boot")),
+        other => {
+            return Err(Failure::property_type(
+                &other.unwrap_or(&Value::Null).to_string(),
+                "Boot",
+            ));
+        }
     };
-    let writable = ["BootSourceOverrideEnabled", "BootSourceOverrideTarget", "BootSourceOverrideMode"];
+    let writable = [
+        "BootSourceOverrideEnabled",
+        "BootSourceOverrideTarget",
+        "BootSourceOverrideMode",
+    ];
     body::check_patch(boot, &writable, &current["Boot"])?;
     let boot = wanted(&context, boot)?;
     let result = context.bmc().set_boot(boot, context.origin(), Protocol::Redfish);
@@ -161,7 +196,11 @@ fn wanted(context: &Context, patch: &Map<String, Value>) -> Result<Option<Overri
         None => present.map(|present| Some(present.device)),
         Some(name) => {
             let known = TARGETS.iter().find(|(known, _)| *known == name);
-            Some(known.ok_or_else(|| Failure::property_not_in_list(name, TARGET))?.1)
+            Some(
+                known
+                    .ok_or_else(|| Failure::property_not_in_list(name, TARGET))?
+                    .1,
+            )
         }
     };
     let persistent = match body::string(patch, ENABLED)? {
@@ -171,9 +210,15 @@ fn wanted(context: &Context, patch: &Map<String, Value>) -> Result<Option<Overri
         Some(other) => return Err(Failure::property_not_in_list(other, ENABLED)),
         None => present.map(|present| present.persistent),
     };
-    let Some(device) = target.ok_or_else(|| Failure::property_missing(TARGET))? else { return Ok(None) };
+    let Some(device) = target.ok_or_else(|| Failure::property_missing(TARGET))? else {
+        return Ok(None);
+    };
     let persistent = persistent.ok_or_else(|| Failure::property_missing(ENABLED))?;
-    Ok(Some(Override { device, persistent, mode: firmware }))
+    Ok(Some(Override {
+        device,
+        persistent,
+        mode: firmware,
+    }))
 }
 
 pub(super) async fn reset(
@@ -184,12 +229,22 @@ pub(super) async fn reset(
 ) -> Result<Response, Failure> {
     const ACTION: &str = "ComputerSystem.Reset";
     check_id(&id)?;
-    context.caller.as_ref().ok_or_else(Failure::no_session)?.may_operate()?;
+    context
+        .caller
+        .as_ref()
+        .ok_or_else(Failure::no_session)?
+        .may_operate()?;
     let allowed = RESETS.map(|(name, _)| name);
     let name = body::parameter(&headers, &bytes, ACTION, "ResetType", &allowed)?
         .ok_or_else(|| Failure::parameter_missing(ACTION, "ResetType"))?;
-    let verb = RESETS.iter().find(|(known, _)| *known == name).ok_or_else(Failure::internal)?.1;
-    let result = context.bmc().power(verb, context.origin(), Some(Protocol::Redfish));
+    let verb = RESETS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .ok_or_else(Failure::internal)?
+        .1;
+    let result = context
+        .bmc()
+        .power(verb, context.origin(), Some(Protocol::Redfish));
     result.map_err(|error| conflict(&error, "ResetType", &name))?;
     Ok(no_content())
 }
@@ -209,7 +264,10 @@ pub(super) async fn reset_action_info(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     check_id(&id)?;
-    let info = representation::reset_info(&format!("{}/ResetActionInfo", uri()), &RESETS.map(|(name, _)| name));
+    let info = representation::reset_info(
+        &format!("{}/ResetActionInfo", uri()),
+        &RESETS.map(|(name, _)| name),
+    );
     Ok(representation::answer(&headers, info))
 }
 
@@ -221,7 +279,10 @@ pub(super) async fn interfaces(
     check_id(&id)?;
     let ids = (1..=context.bmc().config().machine.macs.len()).map(|n| format!("nic{n}"));
     let uri = format!("{}/EthernetInterfaces", uri());
-    Ok(representation::answer(&headers, representation::collection(&uri, "EthernetInterface", "Interfaces", ids)))
+    Ok(representation::answer(
+        &headers,
+        representation::collection(&uri, "EthernetInterface", "Interfaces", ids),
+    ))
 }
 
 pub(super) async fn interface(
@@ -232,7 +293,10 @@ pub(super) async fn interface(
     check_id(&id)?;
     let uri = format!("{}/EthernetInterfaces/{nic}", uri());
     let macs = &context.bmc().config().machine.macs;
-    let mac = (1..).zip(macs).find(|(n, _)| format!("nic{n}") == nic).map(|(_, mac)| mac);
+    let mac = (1..)
+        .zip(macs)
+        .find(|(n, _)| format!("nic{n}") == nic)
+        .map(|(_, mac)| mac);
     let mac = mac.ok_or_else(|| Failure::resource_missing(&uri))?;
     Ok(representation::answer(
         &headers,

@@ -37,21 +37,34 @@ pub(super) struct Identity {
 impl Identity {
     /// A new ECDSA P-256 key and certificate for the BMC's name and address.
     pub(super) fn make(name: &str, address: IpAddr) -> Result<Self, TlsError> {
-        let (key, params) = describe(name, address)
-            .map_err(|source| TlsError::Certificate { bmc: name.into(), source })?;
-        let certificate =
-            params.self_signed(&key).map_err(|source| TlsError::Certificate { bmc: name.into(), source })?;
-        let tls = |source| TlsError::Tls { bmc: name.into(), source };
+        let (key, params) = describe(name, address).map_err(|source| TlsError::Certificate {
+            bmc: name.into(),
+            source,
+        })?;
+        let certificate = params.self_signed(&key).map_err(|source| TlsError::Certificate {
+            bmc: name.into(),
+            source,
+        })?;
+        let tls = |source| TlsError::Tls {
+            bmc: name.into(),
+            source,
+        };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(tls)?
             .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+            .with_single_cert(
+                vec![certificate.der().clone()],
+                PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+            )
             .map_err(tls)?;
         // the default cache is for 256 clients; a BMC has few
         config.session_storage = rustls::server::ServerSessionMemoryCache::new(8);
-        Ok(Self { pem: certificate.pem(), config: Arc::new(config) })
+        Ok(Self {
+            pem: certificate.pem(),
+            config: Arc::new(config),
+        })
     }
 }
 
@@ -60,6 +73,8 @@ fn describe(name: &str, address: IpAddr) -> Result<(KeyPair, CertificateParams),
     let mut params = CertificateParams::new([name.to_owned()])?;
     params.subject_alt_names.push(SanType::IpAddress(address));
     params.distinguished_name.push(DnType::CommonName, name);
-    params.distinguished_name.push(DnType::OrganizationName, "bmc-sim");
+    params
+        .distinguished_name
+        .push(DnType::OrganizationName, "bmc-sim");
     Ok((key, params))
 }
