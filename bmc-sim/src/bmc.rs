@@ -70,10 +70,10 @@ pub struct MachineStatus {
 pub struct Counters {
     /// Requests seen by the BMC, by verb.
     commands: [u64; Verb::ALL.len()],
-    /// Logins with the right password, refused ones not included.
+    /// Logins that began: RAKP 1 over IPMI, a password shown over Redfish.
+    pub logins_started: u64,
+    /// Logins that ended well.
     pub logins_accepted: u64,
-    /// Logins refused, whatever the reason.
-    pub logins_refused: u64,
     /// Packets and bodies that made no sense.
     pub malformed: u64,
 }
@@ -82,6 +82,12 @@ impl Counters {
     /// Requests of one verb seen by the BMC.
     pub fn commands(&self, verb: Verb) -> u64 {
         self.commands[verb as usize]
+    }
+
+    /// Logins that did not end well. An IPMI console may find out by itself that the passwords differ and send
+    /// nothing more, so one that is under way counts until it is accepted.
+    pub fn logins_refused(&self) -> u64 {
+        self.logins_started.saturating_sub(self.logins_accepted)
     }
 }
 
@@ -232,14 +238,14 @@ impl Bmc {
             .is_some()
     }
 
-    /// Counts how a login ended.
-    pub fn count_login(&self, accepted: bool) {
-        let counters = &mut self.lock().counters;
-        *if accepted {
-            &mut counters.logins_accepted
-        } else {
-            &mut counters.logins_refused
-        } += 1;
+    /// Counts a login that begins.
+    pub fn count_login(&self) {
+        self.lock().counters.logins_started += 1;
+    }
+
+    /// Counts a login that ended well.
+    pub fn count_login_accepted(&self) {
+        self.lock().counters.logins_accepted += 1;
     }
 
     /// The user table as it is.

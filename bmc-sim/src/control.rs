@@ -144,7 +144,7 @@ async fn counters(State(fleet): Shared, Path(name): Path<String>) -> Answer {
         "requests-lost": bites(Fault::RequestLoss),
         "replies-lost": bites(Fault::ReplyLoss),
         "logins-accepted": counters.logins_accepted,
-        "logins-refused": counters.logins_refused,
+        "logins-refused": counters.logins_refused(),
         "malformed": counters.malformed,
     });
     Ok(Json(body).into_response())

@@ -129,6 +129,9 @@ impl IpmiFront {
         let Output { reply, event } = self
             .sessions
             .receive(datagram, peer, bmc.clock().now(), &mut random);
+        if is_login && matches!(event, Some(Event::LoginStarted(_) | Event::LoginRefused(..))) {
+            bmc.count_login();
+        }
         let verb = match &event {
             Some(Event::Command(request) | Event::Denied(request)) => verb_of(request),
             Some(Event::SessionClosed(_)) => Verb::Logout,
@@ -156,12 +159,8 @@ impl IpmiFront {
                 );
                 self.sessions.respond(&request, code, &data, &mut random)
             }
-            Some(Event::LoginRefused(..) | Event::OpenRefused(_)) => {
-                bmc.count_login(false);
-                reply
-            }
             Some(Event::SessionOpened(_)) => {
-                bmc.count_login(true);
+                bmc.count_login_accepted();
                 reply
             }
             _ => reply,

@@ -37,6 +37,7 @@ pub(super) struct BootOptions {
 // Commands that the `ipmi` crate has no types for, since no console of ours sends them.
 const COLD_RESET: (NetFn, u8) = (NetFn::APP, 0x02);
 const WARM_RESET: (NetFn, u8) = (NetFn::APP, 0x03);
+const GET_CHANNEL_ACCESS: (NetFn, u8) = (NetFn::APP, 0x41);
 const GET_CHANNEL_INFO: (NetFn, u8) = (NetFn::APP, 0x42);
 const SET_POWER_POLICY: (NetFn, u8) = (NetFn::CHASSIS, 0x06);
 
@@ -136,6 +137,8 @@ impl IpmiFront {
                     .and_then(|()| done())
             }
             SET_POWER_POLICY => self.set_power_policy(request),
+            // always available, every kind of authentication, up to Administrator (IPMI 2.0 §22.23)
+            GET_CHANNEL_ACCESS => Ok(vec![0x22, 0x04]),
             GET_CHANNEL_INFO => channel_info(&request.message.data),
             _ => Err(CompletionCode::INVALID_COMMAND),
         }

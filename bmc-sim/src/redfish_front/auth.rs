@@ -93,9 +93,12 @@ fn check_basic(context: &Context, header: &str) -> Option<Caller> {
 
 /// Checks a password; counted at the BMC either way.
 pub(super) fn log_in(context: &Context, name: &str, password: &str) -> Option<Caller> {
+    context.bmc().count_login();
     let user = context.bmc().authenticate(name, password);
     let user = user.filter(|_| !context.bmc().refuses_login(Protocol::Redfish));
-    context.bmc().count_login(user.is_some());
+    if user.is_some() {
+        context.bmc().count_login_accepted();
+    }
     user.map(|(slot, user)| Caller {
         slot,
         name: user.name,

@@ -1,7 +1,7 @@
 //! Error answers (DSP0266 §8.6) with messages of the Base registry (DSP8011, Base 1.13).
 
 use axum::http::StatusCode;
-use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
@@ -329,11 +329,6 @@ impl IntoResponse for Failure {
             }
             StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("30"));
-            }
-            StatusCode::METHOD_NOT_ALLOWED => {
-                headers
-                    .entry(ALLOW)
-                    .or_insert(HeaderValue::from_static("GET, HEAD"));
             }
             _ => {}
         }
