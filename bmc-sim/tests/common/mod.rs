@@ -11,7 +11,7 @@ use bmc_sim::fleet::{Fleet, Member};
 use serde_json::Value;
 use tokio::process::Command;
 
-pub const FLEET: &str = "\
+pub(crate) const FLEET: &str = "\
 version: 1
 users:
   - {name: admin, password: admin-secret, role: administrator}
@@ -43,44 +43,44 @@ bmcs:
       timings: {on: 20ms, off: 20ms, cycle-pause: 20ms, soft-off: 20ms, post: 20ms}
 ";
 
-pub struct Bench {
-    pub fleet: Arc<Fleet>,
-    pub control: SocketAddr,
+pub(crate) struct Bench {
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) control: SocketAddr,
 }
 
 /// What a program printed and how it ended.
 #[derive(Debug)]
-pub struct Ran {
-    pub ok: bool,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Ran {
+    pub(crate) ok: bool,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 /// An HTTP answer.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub head: String,
-    pub body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(':'));
         lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     }
 
-    pub fn message_id(&self) -> String {
+    pub(crate) fn message_id(&self) -> String {
         self.json()["error"]["@Message.ExtendedInfo"][0]["MessageId"].as_str().unwrap_or_default().to_owned()
     }
 }
 
 /// Runs a program that Debian has in a package of the same name.
-pub async fn run(program: &str, args: &[&str]) -> Ran {
+pub(crate) async fn run(program: &str, args: &[&str]) -> Ran {
     let output = Command::new(program).args(args).kill_on_drop(true).output();
     let output = match tokio::time::timeout(Duration::from_secs(30), output).await {
         Ok(Ok(output)) => output,
@@ -95,19 +95,19 @@ pub async fn run(program: &str, args: &[&str]) -> Ran {
 }
 
 impl Bench {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let config: FleetConfig = FLEET.parse().unwrap();
         let fleet = Fleet::start(config, None).await.unwrap();
         let control = fleet.serve_control("127.0.0.1:0".parse().unwrap()).await.unwrap();
         Self { fleet, control }
     }
 
-    pub fn member(&self, name: &str) -> &Member {
+    pub(crate) fn member(&self, name: &str) -> &Member {
         self.fleet.member(name).unwrap()
     }
 
     /// ipmitool with this cipher suite, user and password against BMC `bios`.
-    pub async fn ipmitool_as(&self, suite: u8, user: &str, password: &str, args: &str) -> Ran {
+    pub(crate) async fn ipmitool_as(&self, suite: u8, user: &str, password: &str, args: &str) -> Ran {
         let address = self.member("bios").ipmi.unwrap();
         let (suite, port) = (suite.to_string(), address.port().to_string());
         let level = if user == "admin" { "ADMINISTRATOR" } else { "OPERATOR" };
@@ -118,65 +118,65 @@ impl Bench {
     }
 
     /// ipmitool as administrator with suite 17; it must succeed.
-    pub async fn ipmitool(&self, args: &str) -> String {
+    pub(crate) async fn ipmitool(&self, args: &str) -> String {
         let ran = self.ipmitool_as(17, "admin", "admin-secret", args).await;
         assert!(ran.ok, "ipmitool {args}: {ran:?}");
         ran.out
     }
 
     /// curl against the Redfish service of BMC `bios`.
-    pub async fn redfish(&self, path: &str, args: &[&str]) -> Answer {
+    pub(crate) async fn redfish(&self, path: &str, args: &[&str]) -> Answer {
         self.redfish_of("bios", path, args).await
     }
 
-    pub async fn redfish_of(&self, name: &str, path: &str, args: &[&str]) -> Answer {
+    pub(crate) async fn redfish_of(&self, name: &str, path: &str, args: &[&str]) -> Answer {
         let url = format!("{}{path}", self.member(name).redfish_url().unwrap());
         curl(&[args, &["-k", &url]].concat()).await.unwrap_or_else(|ran| panic!("no answer: {ran:?}"))
     }
 
     /// The same, as administrator.
-    pub async fn as_admin(&self, path: &str, args: &[&str]) -> Answer {
+    pub(crate) async fn as_admin(&self, path: &str, args: &[&str]) -> Answer {
         self.redfish(path, &[&["-u", "admin:admin-secret"], args].concat()).await
     }
 
     /// curl against the control API; the status must be a success.
-    pub async fn control(&self, method: &str, path: &str, body: &str) -> Answer {
+    pub(crate) async fn control(&self, method: &str, path: &str, body: &str) -> Answer {
         let answer = self.control_raw(method, path, body).await;
         assert!((200..300).contains(&answer.status), "{method} {path} {body}: {answer:?}");
         answer
     }
 
-    pub async fn control_raw(&self, method: &str, path: &str, body: &str) -> Answer {
+    pub(crate) async fn control_raw(&self, method: &str, path: &str, body: &str) -> Answer {
         let url = format!("http://{}{path}", self.control);
         curl(&["-X", method, "-d", body, &url]).await.unwrap_or_else(|ran| panic!("no answer: {ran:?}"))
     }
 
-    pub async fn fault(&self, fault: &str, body: &str) {
+    pub(crate) async fn fault(&self, fault: &str, body: &str) {
         self.control("PUT", &format!("/bmcs/bios/faults/{fault}"), body).await;
     }
 
-    pub async fn clear_faults(&self) {
+    pub(crate) async fn clear_faults(&self) {
         self.control("DELETE", "/bmcs/bios/faults", "").await;
     }
 
-    pub async fn bites(&self, fault: &str) -> u64 {
+    pub(crate) async fn bites(&self, fault: &str) -> u64 {
         self.control("GET", "/bmcs/bios/faults", "").await.json()[fault]["bites"].as_u64().unwrap()
     }
 
-    pub async fn counters(&self) -> Value {
+    pub(crate) async fn counters(&self) -> Value {
         self.control("GET", "/bmcs/bios/counters", "").await.json()
     }
 
-    pub async fn advance(&self, seconds: u32) {
+    pub(crate) async fn advance(&self, seconds: u32) {
         self.control("POST", "/clock/advance", &format!("{{\"seconds\": {seconds}}}")).await;
     }
 
-    pub async fn machine(&self) -> Value {
+    pub(crate) async fn machine(&self) -> Value {
         self.control("GET", "/bmcs/bios", "").await.json()["machine"].clone()
     }
 
     /// Waits until the machine of BMC `bios` shows `value` for `key`.
-    pub async fn machine_shows(&self, key: &str, value: Value) {
+    pub(crate) async fn machine_shows(&self, key: &str, value: Value) {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
         loop {
             let machine = self.machine().await;
@@ -189,7 +189,7 @@ impl Bench {
     }
 
     /// The power log of BMC `bios` as `event verb before->after`, commands and power edges only.
-    pub async fn power_log(&self) -> Vec<String> {
+    pub(crate) async fn power_log(&self) -> Vec<String> {
         let page = self.control("GET", "/power-log?bmc=bios", "").await.json();
         let entries = page["entries"].as_array().unwrap();
         let text = |key: &str, entry: &Value| entry[key].as_str().unwrap_or("-").to_owned();
@@ -200,7 +200,7 @@ impl Bench {
     }
 
     /// Effects that are power edges.
-    pub async fn power_edges(&self) -> Vec<String> {
+    pub(crate) async fn power_edges(&self) -> Vec<String> {
         let power = ["on->off", "off->on", "reset on->on"];
         let lines = self.power_log().await.into_iter();
         lines.filter(|line| line.starts_with("effect") && power.iter().any(|edge| line.ends_with(edge))).collect()
@@ -208,7 +208,7 @@ impl Bench {
 }
 
 /// curl; `Err` when the connection ended without an answer.
-pub async fn curl(args: &[&str]) -> Result<Answer, Ran> {
+pub(crate) async fn curl(args: &[&str]) -> Result<Answer, Ran> {
     let ran = run("curl", &[&["-s", "-S", "-i", "--max-time", "20"], args].concat()).await;
     if !ran.ok {
         return Err(ran);
