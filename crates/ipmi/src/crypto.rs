@@ -80,7 +80,9 @@ where
     let mut block = hmac::digest::Key::<Hmac<D>>::default();
     block[..32].copy_from_slice(&key.0);
     let mut mac = <Hmac<D> as KeyInit>::new(&block);
-    parts.iter().for_each(|part| mac.update(part));
+    for part in parts {
+        mac.update(part);
+    }
     let out = mac.finalize().into_bytes();
     let mut digest = Digest {
         bytes: [0; 32],

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use zeroize::Zeroize;
+
 use super::bytes::{DecodeError, Reader};
 use crate::command::{Command, NetFn, SetUserPassword};
 
@@ -121,6 +123,13 @@ impl LanMessage {
             command,
             data: data.to_vec(),
         })
+    }
+}
+
+/// The data may be a password.
+impl Drop for LanMessage {
+    fn drop(&mut self) {
+        self.data.zeroize();
     }
 }
 

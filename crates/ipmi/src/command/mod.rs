@@ -112,33 +112,57 @@ pub trait Command: Wire {
     type Response: Wire;
 }
 
-/// What a session needs for this command: the table that a BMC enforces. Commands that are not listed need
-/// Administrator.
-pub fn required_privilege(net_fn: NetFn, number: u8) -> Option<Privilege> {
-    const fn row<C: Command>() -> (NetFn, u8, Option<Privilege>) {
-        (C::NET_FN, C::NUMBER, C::PRIVILEGE)
+struct Row {
+    net_fn: NetFn,
+    number: u8,
+    name: &'static str,
+    privilege: Option<Privilege>,
+}
+
+const fn row<C: Command>(name: &'static str) -> Row {
+    Row {
+        net_fn: C::NET_FN,
+        number: C::NUMBER,
+        name,
+        privilege: C::PRIVILEGE,
     }
-    const TABLE: [(NetFn, u8, Option<Privilege>); 19] = [
-        row::<GetDeviceId>(),
-        row::<GetSystemGuid>(),
-        row::<GetChannelAuthCapabilities>(),
-        row::<GetChannelCipherSuites>(),
-        row::<SetSessionPrivilegeLevel>(),
-        row::<CloseSession>(),
-        row::<GetChassisStatus>(),
-        row::<ChassisControl>(),
-        row::<ChassisIdentify>(),
-        row::<GetRestartCause>(),
-        row::<SetBootOption>(),
-        row::<GetBootOption>(),
-        row::<GetUserAccess>(),
-        row::<SetUserAccess>(),
-        row::<GetUserName>(),
-        row::<SetUserName>(),
-        row::<SetUserPassword>(),
-        row::<GetLanConfig>(),
-        (NetFn::TRANSPORT, 0x01, Some(Privilege::Administrator)), // Set LAN Configuration Parameters
-    ];
-    let row = TABLE.iter().find(|row| (row.0, row.1) == (net_fn, number));
-    row.map_or(Some(Privilege::Administrator), |row| row.2)
+}
+
+/// Every command known here.
+const TABLE: [Row; 18] = [
+    row::<GetDeviceId>("Get Device ID"),
+    row::<GetSystemGuid>("Get System GUID"),
+    row::<GetChannelAuthCapabilities>("Get Channel Authentication Capabilities"),
+    row::<GetChannelCipherSuites>("Get Channel Cipher Suites"),
+    row::<SetSessionPrivilegeLevel>("Set Session Privilege Level"),
+    row::<CloseSession>("Close Session"),
+    row::<GetChassisStatus>("Get Chassis Status"),
+    row::<ChassisControl>("Chassis Control"),
+    row::<ChassisIdentify>("Chassis Identify"),
+    row::<GetRestartCause>("Get System Restart Cause"),
+    row::<SetBootOption>("Set System Boot Options"),
+    row::<GetBootOption>("Get System Boot Options"),
+    row::<GetUserAccess>("Get User Access"),
+    row::<SetUserAccess>("Set User Access"),
+    row::<GetUserName>("Get User Name"),
+    row::<SetUserName>("Set User Name"),
+    row::<SetUserPassword>("Set User Password"),
+    row::<GetLanConfig>("Get LAN Configuration Parameters"),
+];
+
+fn find(net_fn: NetFn, number: u8) -> Option<&'static Row> {
+    TABLE
+        .iter()
+        .find(|row| (row.net_fn, row.number) == (net_fn, number))
+}
+
+/// What a session needs for this command: the table that a BMC enforces. A command that is not listed needs User:
+/// whoever knows it asks for more, whoever does not says *invalid command*, as BMCs do.
+pub fn required_privilege(net_fn: NetFn, number: u8) -> Option<Privilege> {
+    find(net_fn, number).map_or(Some(Privilege::User), |row| row.privilege)
+}
+
+/// The standard's name of a command that is known here.
+pub fn name(net_fn: NetFn, number: u8) -> Option<&'static str> {
+    find(net_fn, number).map(|row| row.name)
 }

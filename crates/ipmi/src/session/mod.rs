@@ -1,6 +1,10 @@
 //! RMCP+ sessions without sockets, clocks and random sources: those come in as arguments.
 
 pub mod bmc;
+pub mod console;
+pub(crate) mod loopback;
+#[cfg(test)]
+mod tests;
 mod window;
 
 /// Fills a buffer with random bytes. Session ids, nonces and initialisation vectors come from it, so outside

@@ -76,6 +76,9 @@ impl Bmc {
             return Err(StatusCode::NO_RESOURCES);
         }
         let bmc_id = random_id(random);
+        if self.sessions.contains_key(&bmc_id) {
+            return Err(StatusCode::NO_RESOURCES);
+        }
         let slot = Slot {
             peer: from,
             console_id: request.console_id,

@@ -2,6 +2,8 @@
 
 mod commands;
 mod login;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -43,7 +45,7 @@ impl Default for BmcConfig {
             channel: 1,
             max_privilege: Privilege::Administrator,
             session_slots: 4,
-            inactivity: Duration::from_secs(60),
+            inactivity: Duration::from_mins(1),
         }
     }
 }
