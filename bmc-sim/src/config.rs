@@ -201,7 +201,7 @@ impl Default for TimingsConfig {
             cycle_pause: Duration::from_secs(1),
             soft_off: Duration::from_secs(5),
             post: Duration::from_secs(5),
-            flag_lapse: Duration::from_secs(60),
+            flag_lapse: Duration::from_mins(1),
         }
     }
 }
@@ -219,7 +219,7 @@ fn default_redfish_sessions() -> usize {
 }
 
 fn default_session_timeout() -> Duration {
-    Duration::from_secs(1800)
+    Duration::from_mins(30)
 }
 
 fn default_true() -> bool {

@@ -30,7 +30,7 @@ const MAX_BODY: usize = 64 * 1024;
 /// Lines of the power log in one answer.
 const MAX_LINES: usize = 10_000;
 /// Longest wait for a line of the power log.
-const MAX_WAIT: Duration = Duration::from_secs(60);
+const MAX_WAIT: Duration = Duration::from_mins(1);
 
 type Shared = State<Arc<Fleet>>;
 type Peer = ConnectInfo<SocketAddr>;
@@ -103,12 +103,12 @@ fn outcome(bmc: &Bmc, result: Result<(), CommandError>) -> Answer {
 
 async fn plug_in(State(fleet): Shared, Path(name): Path<String>, peer: Peer) -> Answer {
     let bmc = bmc(&fleet, &name)?;
-    outcome(bmc, bmc.mains(true, origin(None, peer)))
+    outcome(bmc, bmc.mains(true, &origin(None, peer)))
 }
 
 async fn unplug(State(fleet): Shared, Path(name): Path<String>, peer: Peer) -> Answer {
     let bmc = bmc(&fleet, &name)?;
-    outcome(bmc, bmc.mains(false, origin(None, peer)))
+    outcome(bmc, bmc.mains(false, &origin(None, peer)))
 }
 
 async fn button(State(fleet): Shared, Path(name): Path<String>, peer: Peer, body: Bytes) -> Answer {
@@ -116,14 +116,14 @@ async fn button(State(fleet): Shared, Path(name): Path<String>, peer: Peer, body
     let Button { press, actor } = json_body(&body)?;
     outcome(
         bmc,
-        bmc.button(press == Press::Long, origin(actor.as_deref(), peer)),
+        bmc.button(press == Press::Long, &origin(actor.as_deref(), peer)),
     )
 }
 
 async fn power(State(fleet): Shared, Path(name): Path<String>, peer: Peer, body: Bytes) -> Answer {
     let bmc = bmc(&fleet, &name)?;
     let By { verb, actor } = json_body(&body)?;
-    outcome(bmc, bmc.power(verb.into(), origin(actor.as_deref(), peer), None))
+    outcome(bmc, bmc.power(verb.into(), &origin(actor.as_deref(), peer), None))
 }
 
 async fn counters(State(fleet): Shared, Path(name): Path<String>) -> Answer {

@@ -5,6 +5,7 @@
 
 mod boot;
 mod edge;
+mod switch;
 #[cfg(test)]
 mod tests;
 
@@ -346,158 +347,6 @@ impl Machine {
         }
     }
 
-    fn power_command(
-        &mut self,
-        verb: PowerVerb,
-        origin: Origin,
-        now: SimTime,
-        firmware: &mut impl Firmware,
-        out: &mut Vec<Output>,
-    ) -> Result<(), Refusal> {
-        let on = self.is_on();
-        match (verb, &self.phase) {
-            (_, Phase::Unplugged { .. }) => return Err(Refusal::Unplugged),
-            (PowerVerb::On, Phase::Off) => {
-                self.begin_on(verb.into(), Cause::Command, origin, now);
-                self.restart_cause = RestartCause::ChassisControl;
-            }
-            // what is so already stays so
-            (PowerVerb::On, Phase::PoweringOn(_) | Phase::Post { .. } | Phase::Running) => {}
-            (PowerVerb::Off, Phase::PoweringOn(_)) => self.phase = Phase::Off,
-            (PowerVerb::Off, Phase::PoweringOff { pending, .. }) => {
-                self.phase = Phase::PoweringOff {
-                    pending: pending.clone(),
-                    then_on: false,
-                };
-            }
-            (PowerVerb::Off, _) if on => self.begin_off(verb.into(), Cause::Command, origin, now, false),
-            (PowerVerb::SoftOff, _) if on => self.ask_shutdown(origin, out),
-            (PowerVerb::Cycle, _) if on => {
-                self.begin_off(verb.into(), Cause::Command, origin, now, true);
-                self.restart_cause = RestartCause::ChassisControl;
-            }
-            (PowerVerb::Reset, _) if on => {
-                self.restart(verb.into(), Cause::Command, origin, now, firmware, out);
-                self.restart_cause = RestartCause::ChassisControl;
-            }
-            _ => return Err(self.refusal()),
-        }
-        self.chassis_control(verb, now);
-        Ok(())
-    }
-
-    fn button_short(&mut self, origin: Origin, now: SimTime, out: &mut Vec<Output>) -> Result<(), Refusal> {
-        if self.is_on() {
-            self.ask_shutdown(origin, out);
-            return Ok(());
-        }
-        let Phase::Off = self.phase else {
-            return Err(self.refusal());
-        };
-        if !self.clearing.has(FlagClearing::KEEP_ON_BUTTON_POWER_UP) {
-            self.drop_volatile_flags(now, Cause::Button, out);
-        }
-        self.begin_on(Verb::ButtonShort, Cause::Button, origin, now);
-        self.restart_cause = RestartCause::PowerButton;
-        Ok(())
-    }
-
-    fn ask_shutdown(&mut self, origin: Origin, out: &mut Vec<Output>) {
-        // firmware in its self test does not listen to ACPI
-        if matches!(self.phase, Phase::Running) {
-            self.soft_off = Some(origin);
-            out.push(Output::Action(Action::ShutDown));
-        }
-    }
-
-    fn begin_on(&mut self, verb: Verb, cause: Cause, origin: Origin, now: SimTime) {
-        let until = now + self.settings.timings.on;
-        self.phase = Phase::PoweringOn(Pending {
-            until,
-            verb,
-            cause,
-            origin,
-        });
-    }
-
-    fn begin_off(&mut self, verb: Verb, cause: Cause, origin: Origin, now: SimTime, then_on: bool) {
-        let until = now + self.settings.timings.off;
-        self.phase = Phase::PoweringOff {
-            pending: Pending {
-                until,
-                verb,
-                cause,
-                origin,
-            },
-            then_on,
-        };
-    }
-
-    fn set_policy(&mut self, policy: PowerPolicy, origin: &Origin, now: SimTime, out: &mut Vec<Output>) {
-        let before = std::mem::replace(&mut self.settings.policy, policy);
-        if before != policy {
-            let text = |policy| match policy {
-                PowerPolicy::AlwaysOff => "always-off",
-                PowerPolicy::Previous => "previous",
-                PowerPolicy::AlwaysOn => "always-on",
-            };
-            out.push(Edge::new(
-                now,
-                Verb::SetPolicy,
-                text(before),
-                text(policy),
-                Cause::Command,
-                origin,
-            ));
-        }
-    }
-
-    fn plug_in(&mut self, origin: Origin, now: SimTime, out: &mut Vec<Output>) {
-        let Phase::Unplugged { was_on } = self.phase else {
-            return;
-        };
-        self.phase = Phase::Off;
-        self.off_since = now;
-        out.push(Edge::new(
-            now,
-            Verb::PlugIn,
-            "unplugged",
-            "off",
-            Cause::Mains,
-            &origin,
-        ));
-        let cause = match self.settings.policy {
-            PowerPolicy::AlwaysOn => RestartCause::AlwaysRestore,
-            PowerPolicy::Previous if was_on => RestartCause::RestorePrevious,
-            PowerPolicy::AlwaysOff | PowerPolicy::Previous => return,
-        };
-        self.restart_cause = cause;
-        self.begin_on(Verb::PlugIn, Cause::Policy, origin, now);
-    }
-
-    fn unplug(&mut self, origin: &Origin, now: SimTime, out: &mut Vec<Output>) {
-        if !self.plugged_in() {
-            return;
-        }
-        let was_on = matches!(
-            self.phase,
-            Phase::Post { .. } | Phase::Running | Phase::PoweringOff { .. }
-        );
-        let before = if was_on { "on" } else { "off" };
-        self.stop_host(out);
-        self.phase = Phase::Unplugged { was_on };
-        self.restart_cause = RestartCause::Unknown;
-        out.push(Edge::new(
-            now,
-            Verb::Unplug,
-            before,
-            "unplugged",
-            Cause::Mains,
-            origin,
-        ));
-        self.drop_volatile_flags(now, Cause::Mains, out);
-    }
-
     fn host_off(&mut self, now: SimTime, out: &mut Vec<Output>) {
         let Phase::Running = self.phase else { return };
         let (verb, origin) = match self.soft_off.take() {
@@ -507,7 +356,7 @@ impl Machine {
         self.phase = Phase::Off;
         self.off_since = now;
         self.booted = None;
-        out.push(Edge::new(now, verb, "on", "off", Cause::HostShutDown, &origin));
+        out.push(Output::edge(now, verb, "on", "off", Cause::HostShutDown, &origin));
     }
 
     fn host_reset(&mut self, now: SimTime, firmware: &mut impl Firmware, out: &mut Vec<Output>) {
@@ -515,7 +364,7 @@ impl Machine {
             self.restart(
                 Verb::Reset,
                 Cause::HostReset,
-                Origin::machine(),
+                &Origin::machine(),
                 now,
                 firmware,
                 out,
@@ -528,13 +377,13 @@ impl Machine {
         &mut self,
         verb: Verb,
         cause: Cause,
-        origin: Origin,
+        origin: &Origin,
         now: SimTime,
         firmware: &mut impl Firmware,
         out: &mut Vec<Output>,
     ) {
         self.stop_host(out);
-        out.push(Edge::new(now, verb, "on", "on", cause, &origin));
+        out.push(Output::edge(now, verb, "on", "on", cause, origin));
         self.begin_post(now, firmware);
     }
 
@@ -597,7 +446,7 @@ impl Machine {
             cause,
             origin,
         } = pending;
-        out.push(Edge::new(until, verb, "off", "on", cause, &origin));
+        out.push(Output::edge(until, verb, "off", "on", cause, &origin));
         self.forget_flags_set_while_off(until, firmware, out);
         self.begin_post(until, firmware);
     }
@@ -611,7 +460,7 @@ impl Machine {
             cause,
             ref origin,
         } = pending;
-        out.push(Edge::new(until, verb, "on", "off", cause, origin));
+        out.push(Output::edge(until, verb, "on", "off", cause, origin));
         self.phase = if then_on {
             let until = until + self.settings.timings.cycle_pause + self.settings.timings.on;
             Phase::PoweringOn(Pending { until, ..pending })
@@ -626,7 +475,7 @@ impl Machine {
         self.booted = device;
         self.phase = Phase::Running;
         let after = device.map_or("nothing", BootDevice::as_str);
-        out.push(Edge::new(
+        out.push(Output::edge(
             at,
             Verb::Boot,
             "post",

@@ -1,5 +1,7 @@
 //! Every fault, set through the control API, is met by real ipmitool and curl, and counted.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
+
 mod common;
 
 use std::time::{Duration, Instant};
@@ -12,7 +14,8 @@ const SYSTEM: &str = "/redfish/v1/Systems/system0";
 impl Bench {
     /// ipmitool that asks once and waits one second at most.
     async fn once(&self, args: &str) -> Ran {
-        self.ipmitool_as(17, "admin", "admin-secret", &format!("-R 1 -N 1 {args}")).await
+        self.ipmitool_as(17, "admin", "admin-secret", &format!("-R 1 -N 1 {args}"))
+            .await
     }
 
     async fn system(&self, args: &[&str]) -> Result<Answer, Ran> {
@@ -23,7 +26,8 @@ impl Bench {
     async fn redfish_reset(&self, kind: &str) -> Answer {
         let body = format!("{{\"ResetType\": \"{kind}\"}}");
         let args = ["-H", "Content-Type: application/json", "-d", &body];
-        self.as_admin(&format!("{SYSTEM}/Actions/ComputerSystem.Reset"), &args).await
+        self.as_admin(&format!("{SYSTEM}/Actions/ComputerSystem.Reset"), &args)
+            .await
     }
 }
 
@@ -43,9 +47,21 @@ async fn request_loss_keeps_requests_from_the_bmc() {
 async fn reply_loss_carries_out_and_says_nothing() {
     let bench = Bench::new().await;
     bench.fault("reply-loss", r#"{"verbs": ["on"]}"#).await;
-    let url = format!("{}{SYSTEM}/Actions/ComputerSystem.Reset", bench.member("bios").redfish_url().unwrap());
-    let args = ["-k", "-u", "admin:admin-secret", "-H", "Content-Type: application/json", "-d"];
-    curl(&[&args, &[r#"{"ResetType": "On"}"#, &url][..]].concat()).await.unwrap_err();
+    let url = format!(
+        "{}{SYSTEM}/Actions/ComputerSystem.Reset",
+        bench.member("bios").redfish_url().unwrap()
+    );
+    let args = [
+        "-k",
+        "-u",
+        "admin:admin-secret",
+        "-H",
+        "Content-Type: application/json",
+        "-d",
+    ];
+    curl(&[&args, &[r#"{"ResetType": "On"}"#, &url][..]].concat())
+        .await
+        .unwrap_err();
     bench.machine_shows("power", json!("on")).await;
     assert_eq!(bench.bites("reply-loss").await, 1);
 }
@@ -53,10 +69,14 @@ async fn reply_loss_carries_out_and_says_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn loss_by_percentage_is_survived_by_retransmission() {
     let bench = Bench::new().await;
-    bench.fault("reply-loss", r#"{"percent": 10, "protocol": "ipmi"}"#).await;
+    bench
+        .fault("reply-loss", r#"{"percent": 10, "protocol": "ipmi"}"#)
+        .await;
     bench.ipmitool("mc info").await;
     bench.ipmitool("mc info").await;
-    bench.fault("reply-loss", r#"{"percent": 100, "next": 1, "protocol": "ipmi"}"#).await;
+    bench
+        .fault("reply-loss", r#"{"percent": 100, "next": 1, "protocol": "ipmi"}"#)
+        .await;
     bench.ipmitool("mc info").await;
     assert!(bench.bites("reply-loss").await >= 1);
 }
@@ -64,7 +84,9 @@ async fn loss_by_percentage_is_survived_by_retransmission() {
 #[tokio::test(flavor = "multi_thread")]
 async fn delay_answers_late() {
     let bench = Bench::new().await;
-    bench.fault("delay", r#"{"seconds": 0.3, "verbs": ["get-power"]}"#).await;
+    bench
+        .fault("delay", r#"{"seconds": 0.3, "verbs": ["get-power"]}"#)
+        .await;
     let started = Instant::now();
     bench.system(&[]).await.unwrap();
     assert!(started.elapsed() >= Duration::from_millis(300));
@@ -90,7 +112,12 @@ async fn a_hanging_bmc_takes_requests_and_answers_none() {
 async fn refuse_login_refuses_the_right_password() {
     let bench = Bench::new().await;
     bench.fault("refuse-login", "{}").await;
-    assert!(!bench.ipmitool_as(17, "admin", "admin-secret", "power status").await.ok);
+    assert!(
+        !bench
+            .ipmitool_as(17, "admin", "admin-secret", "power status")
+            .await
+            .ok
+    );
     assert_eq!(bench.system(&[]).await.unwrap().status, 401);
     assert_eq!(bench.bites("refuse-login").await, 2);
     assert_eq!(bench.counters().await["logins-refused"], 2);
@@ -125,7 +152,9 @@ async fn inverted_power_says_the_opposite() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ignore_command_accepts_and_does_nothing() {
     let bench = Bench::new().await;
-    bench.fault("ignore-command", r#"{"verbs": ["on", "set-boot"], "next": 3}"#).await;
+    bench
+        .fault("ignore-command", r#"{"verbs": ["on", "set-boot"], "next": 3}"#)
+        .await;
     bench.ipmitool("chassis bootdev pxe").await;
     assert_eq!(bench.machine().await["next-boot"], "disk");
     bench.ipmitool("power on").await;
@@ -143,7 +172,12 @@ async fn ignore_override_boots_the_boot_order_once() {
     let bench = Bench::new().await;
     bench.fault("ignore-override", r#"{"next": 1}"#).await;
     bench.ipmitool("chassis bootdev pxe").await;
-    assert!(bench.ipmitool("chassis bootparam get 5").await.contains("Force PXE"));
+    assert!(
+        bench
+            .ipmitool("chassis bootparam get 5")
+            .await
+            .contains("Force PXE")
+    );
     bench.ipmitool("power on").await;
     bench.machine_shows("booted", json!("disk")).await;
     assert_eq!(bench.bites("ignore-override").await, 1);
@@ -157,7 +191,13 @@ async fn unreadable_override_cannot_be_read_and_works() {
     let bench = Bench::new().await;
     bench.fault("unreadable-override", "{}").await;
     bench.ipmitool("chassis bootdev pxe").await;
-    assert!(!bench.once("chassis bootparam get 5").await.out.contains("Force PXE"));
+    assert!(
+        !bench
+            .once("chassis bootparam get 5")
+            .await
+            .out
+            .contains("Force PXE")
+    );
     let boot = bench.system(&[]).await.unwrap().json()["Boot"].clone();
     assert_eq!(boot["BootSourceOverrideTarget"], json!(null));
     assert_eq!(bench.bites("unreadable-override").await, 2);
@@ -170,7 +210,12 @@ async fn lose_override_forgets_what_was_set_while_off() {
     let bench = Bench::new().await;
     bench.fault("lose-override", "{}").await;
     bench.ipmitool("chassis bootdev pxe").await;
-    assert!(bench.ipmitool("chassis bootparam get 5").await.contains("Force PXE"));
+    assert!(
+        bench
+            .ipmitool("chassis bootparam get 5")
+            .await
+            .contains("Force PXE")
+    );
     bench.ipmitool("power on").await;
     bench.machine_shows("booted", json!("disk")).await;
     bench.ipmitool("chassis bootdev pxe").await;
@@ -206,10 +251,18 @@ async fn slow_post_takes_its_time_and_resets_on_the_way() {
     assert_eq!(bench.machine().await["booted"], json!(null));
     bench.advance(5).await;
     bench.machine_shows("booted", json!("disk")).await;
-    assert_eq!(bench.power_edges().await, ["effect on off->on", "effect reset on->on"]);
+    assert_eq!(
+        bench.power_edges().await,
+        ["effect on off->on", "effect reset on->on"]
+    );
     assert_eq!(bench.bites("slow-post").await, 1);
 
-    bench.fault("slow-post", r#"{"seconds": 100, "resets": 2, "spends-override": false}"#).await;
+    bench
+        .fault(
+            "slow-post",
+            r#"{"seconds": 100, "resets": 2, "spends-override": false}"#,
+        )
+        .await;
     bench.ipmitool("chassis bootdev pxe").await;
     bench.ipmitool("power reset").await;
     bench.advance(100).await;

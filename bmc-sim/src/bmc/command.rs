@@ -5,7 +5,7 @@ use std::time::Duration;
 use hardware_types::PowerState;
 
 use super::{Bmc, State};
-use crate::fault::{Fault, Protocol};
+use crate::fault::{Fault, Protocol, Spec};
 use crate::machine::{Cause, Edge, Event, FlagClearing, Origin, Output, Override, PowerPolicy, Refusal};
 use crate::power_log::Entry;
 use crate::users::{UserError, Users};
@@ -30,15 +30,15 @@ pub enum CommandError {
 
 impl Bmc {
     /// A power command. `via`: the front end it came through; `None` for the control API, which has no faults.
-    pub fn power(&self, verb: PowerVerb, origin: Origin, via: Option<Protocol>) -> Result<(), CommandError> {
-        self.command(verb.into(), Event::Power(verb, origin.clone()), &origin, via)
+    pub fn power(&self, verb: PowerVerb, origin: &Origin, via: Option<Protocol>) -> Result<(), CommandError> {
+        self.command(verb.into(), Event::Power(verb, origin.clone()), origin, via)
     }
 
     /// Sets the boot override, or clears it.
     pub fn set_boot(
         &self,
         boot: Option<Override>,
-        origin: Origin,
+        origin: &Origin,
         via: Protocol,
     ) -> Result<(), CommandError> {
         let lapses = via == Protocol::Ipmi;
@@ -47,7 +47,7 @@ impl Bmc {
             lapses,
             origin: origin.clone(),
         };
-        self.command(Verb::SetBoot, event, &origin, Some(via))
+        self.command(Verb::SetBoot, event, origin, Some(via))
     }
 
     /// Sets IPMI boot option parameter 3. It changes no machine, so it is not logged.
@@ -58,33 +58,33 @@ impl Bmc {
     }
 
     /// Sets the power policy.
-    pub fn set_policy(&self, policy: PowerPolicy, origin: Origin) -> Result<(), CommandError> {
+    pub fn set_policy(&self, policy: PowerPolicy, origin: &Origin) -> Result<(), CommandError> {
         self.command(
             Verb::SetPolicy,
             Event::SetPolicy(policy, origin.clone()),
-            &origin,
+            origin,
             Some(Protocol::Ipmi),
         )
     }
 
     /// Presses the power button, short or long.
-    pub fn button(&self, long: bool, origin: Origin) -> Result<(), CommandError> {
+    pub fn button(&self, long: bool, origin: &Origin) -> Result<(), CommandError> {
         let (verb, event) = if long {
             (Verb::ButtonLong, Event::ButtonLong(origin.clone()))
         } else {
             (Verb::ButtonShort, Event::ButtonShort(origin.clone()))
         };
-        self.command(verb, event, &origin, None)
+        self.command(verb, event, origin, None)
     }
 
     /// Gives or takes mains power.
-    pub fn mains(&self, on: bool, origin: Origin) -> Result<(), CommandError> {
+    pub fn mains(&self, on: bool, origin: &Origin) -> Result<(), CommandError> {
         let (verb, event) = if on {
             (Verb::PlugIn, Event::PlugIn(origin.clone()))
         } else {
             (Verb::Unplug, Event::Unplug(origin.clone()))
         };
-        self.command(verb, event, &origin, None)
+        self.command(verb, event, origin, None)
     }
 
     /// Restarts the BMC: it is gone for a while, with all sessions and what it kept in memory.
@@ -178,7 +178,7 @@ impl Bmc {
         let refuses = state
             .faults
             .spec(Fault::RefuseOn, now)
-            .map_or(Duration::ZERO, |spec| spec.duration());
+            .map_or(Duration::ZERO, Spec::duration);
         state.machine.power() == PowerState::Off
             && state.last_edge.is_some()
             && off_for < refuses

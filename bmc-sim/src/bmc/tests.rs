@@ -46,7 +46,7 @@ impl Bench {
     fn power(&self, verb: PowerVerb) -> Result<(), CommandError> {
         self.bmc.power(
             verb,
-            Origin::new("admin", "ipmi://127.0.0.1:1"),
+            &Origin::new("admin", "ipmi://127.0.0.1:1"),
             Some(Protocol::Ipmi),
         )
     }
@@ -188,7 +188,7 @@ async fn one_who_waits_out_a_hang_goes_on_when_it_ends_or_is_cleared() {
     assert!(bench.clock.now() >= Duration::from_secs(5));
     bench.fault(Fault::Hang, "{}");
     tokio::join!(bench.bmc.hang_over(Protocol::Redfish), async {
-        bench.bmc.clear_fault(None)
+        bench.bmc.clear_fault(None);
     });
 }
 
@@ -265,9 +265,9 @@ async fn a_bmc_that_restarts_or_lost_mains_is_unreachable_and_forgets_its_sessio
     assert_eq!((receive(), bench.bmc.generation()), (Fate::Unreachable, 1));
     bench.pass(31).await;
     assert!(matches!(receive(), Fate::Answered { .. }));
-    bench.bmc.mains(false, origin.clone()).unwrap();
+    bench.bmc.mains(false, &origin).unwrap();
     assert_eq!((receive(), bench.bmc.generation()), (Fate::Unreachable, 2));
-    bench.bmc.mains(true, origin).unwrap();
+    bench.bmc.mains(true, &origin).unwrap();
     assert!(matches!(receive(), Fate::Answered { .. }));
 }
 

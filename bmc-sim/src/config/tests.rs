@@ -38,7 +38,7 @@ fn a_fleet_file_gives_values_and_defaults() {
         panic!("two BMCs")
     };
     assert_eq!(one.machine.timings.post, Duration::from_millis(500));
-    assert_eq!(one.machine.timings.flag_lapse, Duration::from_secs(60));
+    assert_eq!(one.machine.timings.flag_lapse, Duration::from_mins(1));
     assert_eq!(one.machine.boot_order, [BootDevice::Disk, BootDevice::Network]);
     assert_eq!(two.machine.boot_order, [BootDevice::Network, BootDevice::Disk]);
     let redfish = two.redfish.as_ref().unwrap();
@@ -89,7 +89,7 @@ fn what_is_wrong_is_named() {
         (
             "password: calvin",
             "password: calvin-and-hobbes-too",
-            &["\"two\"", "23 bytes"],
+            &["\"two\"", "21 bytes"],
         ),
         ("name: one", "name: one\n    name: uno", &["name"]),
     ] {
@@ -139,4 +139,10 @@ proptest! {
         let mutated = format!("{}{junk}{}", &FLEET[..cut], &FLEET[cut..]);
         mutated.parse::<FleetConfig>().ok();
     }
+}
+
+#[test]
+fn the_example_of_the_docs_is_a_fleet() {
+    let fleet: FleetConfig = include_str!("../../examples/fleet.yaml").parse().unwrap();
+    assert_eq!(fleet.bmcs.len(), 2);
 }

@@ -1,6 +1,7 @@
 //! Commands: what each does to the BMC, and its answer.
 
 use hardware_types::{BootMode, PowerState};
+use ipmi::Privilege;
 use ipmi::codec::DecodeError;
 use ipmi::command::{
     self as ipmi_command, BootFlags, BootOption, BootOptionResponse, BootParameter, ChassisControl,
@@ -23,9 +24,7 @@ pub(super) const CHANNEL: u8 = 1;
 pub(super) type Answer = Result<Vec<u8>, CompletionCode>;
 
 /// Done, and nothing to say.
-pub(super) fn done() -> Answer {
-    Ok(Vec::new())
-}
+pub(super) const DONE: Answer = Ok(Vec::new());
 
 /// Boot option parameters that only the front end has: they change no machine.
 #[derive(Debug, Default)]
@@ -118,9 +117,9 @@ impl IpmiFront {
             GetDeviceId => |_| Ok(device_id().encode()),
             GetChassisStatus => |_| Ok(self.chassis_status().encode()),
             ChassisControl => |control| self.chassis_control(request, control),
-            ChassisIdentify => |_| done(),
+            ChassisIdentify => |_| DONE,
             GetRestartCause => |_| Ok(self.restart_cause().encode()),
-            SetBootOption => |set| self.set_boot_option(request, set),
+            SetBootOption => |set| self.set_boot_option(request, &set),
             GetBootOption => |get| self.get_boot_option(get),
             GetUserAccess => |get| self.get_user_access(get),
             GetUserName => |get| self.get_user_name(get),
@@ -129,12 +128,22 @@ impl IpmiFront {
             SetUserPassword => |set| self.set_user_password(request, &set),
             GetLanConfig => |get| self.lan_config(get),
         }
-        match (request.message.net_fn, request.message.command) {
+        let command = (request.message.net_fn, request.message.command);
+        // the session machine asks User for commands that it does not know (levels: IPMI 2.0 appendix G)
+        let needed = match command {
+            COLD_RESET | WARM_RESET => Privilege::Administrator,
+            SET_POWER_POLICY => Privilege::Operator,
+            _ => Privilege::User,
+        };
+        if request.session.privilege < needed {
+            return Err(CompletionCode::INSUFFICIENT_PRIVILEGE);
+        }
+        match command {
             COLD_RESET | WARM_RESET => {
                 let result = self.bmc.reset_bmc(&origin(request), Protocol::Ipmi);
                 result
                     .map_err(|_| CompletionCode::UNSPECIFIED)
-                    .and_then(|()| done())
+                    .map(|()| Vec::new())
             }
             SET_POWER_POLICY => self.set_power_policy(request),
             // always available, every kind of authentication, up to Administrator (IPMI 2.0 §22.23)
@@ -170,9 +179,9 @@ impl IpmiFront {
 
     fn chassis_control(&self, request: &Request, control: ChassisControl) -> Answer {
         let verb = power_verb(control).ok_or(CompletionCode::INVALID_FIELD)?;
-        let result = self.bmc.power(verb, origin(request), Some(Protocol::Ipmi));
+        let result = self.bmc.power(verb, &origin(request), Some(Protocol::Ipmi));
         result.map_err(|_| CompletionCode::WRONG_STATE)?;
-        done()
+        DONE
     }
 
     fn restart_cause(&self) -> ipmi_command::RestartCause {
@@ -201,13 +210,13 @@ impl IpmiFront {
         };
         if let Some(policy) = policy {
             self.bmc
-                .set_policy(policy, origin(request))
+                .set_policy(policy, &origin(request))
                 .map_err(|_| CompletionCode::WRONG_STATE)?;
         }
         Ok(vec![0x07]) // all three policies are supported
     }
 
-    fn set_boot_option(&mut self, request: &Request, set: SetBootOption) -> Answer {
+    fn set_boot_option(&mut self, request: &Request, set: &SetBootOption) -> Answer {
         match set.option {
             BootOption::SetInProgress(SetInProgress::InProgress) if self.boot_options.in_progress => {
                 return Err(CompletionCode::SPECIFIC_81);
@@ -225,12 +234,12 @@ impl IpmiFront {
                 } else {
                     None
                 };
-                let result = self.bmc.set_boot(boot, origin(request), Protocol::Ipmi);
+                let result = self.bmc.set_boot(boot, &origin(request), Protocol::Ipmi);
                 result.map_err(|_| CompletionCode::WRONG_STATE)?;
             }
             BootOption::Other { .. } => return Err(CompletionCode::SPECIFIC_80),
         }
-        done()
+        DONE
     }
 
     fn get_boot_option(&self, get: GetBootOption) -> Answer {

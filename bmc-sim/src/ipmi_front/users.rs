@@ -10,7 +10,7 @@ use ipmi::session::bmc::{Request, UserAccount};
 use ipmi::{Privilege, Secret, UserName};
 
 use super::IpmiFront;
-use super::commands::{Answer, CHANNEL, done, origin};
+use super::commands::{Answer, CHANNEL, DONE, origin};
 use crate::fault::Protocol;
 use crate::users::{Role, User, Users};
 use crate::verb::Verb;
@@ -140,7 +140,7 @@ impl IpmiFront {
                 let user = self.bmc.user(slot).ok_or(CompletionCode::INVALID_FIELD)?;
                 let right = Secret::new(&user.password).is_ok_and(|password| password == *secret);
                 if right {
-                    done()
+                    DONE
                 } else {
                     Err(CompletionCode::SPECIFIC_80)
                 }
@@ -160,6 +160,6 @@ impl IpmiFront {
             .bmc
             .change_user(verb, slot, &origin(request), Protocol::Ipmi, change);
         result.map_err(|_| CompletionCode::INVALID_FIELD)?;
-        done()
+        DONE
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hardware_types::BootMode;
 use serde::{Deserialize, Serialize};
 
-use super::{Cause, Edge, Firmware, Machine, Origin, Output, Phase, SimTime};
+use super::{Cause, Firmware, Machine, Origin, Output, Phase, SimTime};
 use crate::verb::{PowerVerb, Verb};
 
 /// What a machine can boot from.
@@ -171,7 +171,7 @@ impl Machine {
     }
 
     pub(super) fn reset_in_post(&mut self, at: SimTime, spends_override: bool, out: &mut Vec<Output>) {
-        out.push(Edge::new(
+        out.push(Output::edge(
             at,
             Verb::Reset,
             "on",
@@ -232,7 +232,7 @@ impl Machine {
         self.flags = flags;
         let after = self.boot_override();
         if before != after {
-            out.push(Edge::new(
+            out.push(Output::edge(
                 at,
                 Verb::SetBoot,
                 text(before),

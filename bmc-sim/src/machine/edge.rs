@@ -104,26 +104,6 @@ pub struct Edge {
     pub origin: Origin,
 }
 
-impl Edge {
-    pub(super) fn new(
-        at: SimTime,
-        verb: Verb,
-        before: impl Into<String>,
-        after: impl Into<String>,
-        cause: Cause,
-        origin: &Origin,
-    ) -> Output {
-        Output::Edge(Self {
-            at,
-            verb,
-            before: before.into(),
-            after: after.into(),
-            cause,
-            origin: origin.clone(),
-        })
-    }
-}
-
 /// What the back end must do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
@@ -145,4 +125,24 @@ pub enum Output {
     Edge(Edge),
     /// The back end has something to do.
     Action(Action),
+}
+
+impl Output {
+    pub(super) fn edge(
+        at: SimTime,
+        verb: Verb,
+        before: impl Into<String>,
+        after: impl Into<String>,
+        cause: Cause,
+        origin: &Origin,
+    ) -> Self {
+        Self::Edge(Edge {
+            at,
+            verb,
+            before: before.into(),
+            after: after.into(),
+            cause,
+            origin: origin.clone(),
+        })
+    }
 }

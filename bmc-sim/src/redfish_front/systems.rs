@@ -176,7 +176,7 @@ pub(super) async fn update(
     ];
     body::check_patch(boot, &writable, &current["Boot"])?;
     let boot = wanted(&context, boot)?;
-    let result = context.bmc().set_boot(boot, context.origin(), Protocol::Redfish);
+    let result = context.bmc().set_boot(boot, &context.origin(), Protocol::Redfish);
     result.map_err(|error| conflict(&error, "Boot", "override"))?;
     Ok(representation::answer(&HeaderMap::new(), resource(&context)))
 }
@@ -244,7 +244,7 @@ pub(super) async fn reset(
         .1;
     let result = context
         .bmc()
-        .power(verb, context.origin(), Some(Protocol::Redfish));
+        .power(verb, &context.origin(), Some(Protocol::Redfish));
     result.map_err(|error| conflict(&error, "ResetType", &name))?;
     Ok(no_content())
 }

@@ -1,6 +1,7 @@
 //! A fleet of one or two BMCs in this process, driven by real ipmitool and curl.
 
 #![allow(dead_code)] // each test binary uses its part
+#![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -71,11 +72,16 @@ impl Answer {
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(':'));
-        lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+        lines
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim())
     }
 
     pub(crate) fn message_id(&self) -> String {
-        self.json()["error"]["@Message.ExtendedInfo"][0]["MessageId"].as_str().unwrap_or_default().to_owned()
+        self.json()["error"]["@Message.ExtendedInfo"][0]["MessageId"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
     }
 }
 
@@ -84,8 +90,10 @@ pub(crate) async fn run(program: &str, args: &[&str]) -> Ran {
     let output = Command::new(program).args(args).kill_on_drop(true).output();
     let output = match tokio::time::timeout(Duration::from_secs(30), output).await {
         Ok(Ok(output)) => output,
-        Ok(Err(error)) => panic!("cannot run {program}: {error}; apt-get install -y --no-install-recommends {program}"),
-        Err(_) => panic!("{program} {args:?} hangs"),
+        Ok(Err(error)) => {
+            panic!("cannot run {program}: {error}; apt-get install -y --no-install-recommends {program}")
+        }
+        Err(late) => panic!("{program} {args:?} hangs: {late}"),
     };
     Ran {
         ok: output.status.success(),
@@ -110,8 +118,23 @@ impl Bench {
     pub(crate) async fn ipmitool_as(&self, suite: u8, user: &str, password: &str, args: &str) -> Ran {
         let address = self.member("bios").ipmi.unwrap();
         let (suite, port) = (suite.to_string(), address.port().to_string());
-        let level = if user == "admin" { "ADMINISTRATOR" } else { "OPERATOR" };
-        let mut all = vec!["-I", "lanplus", "-C", &suite, "-H", "127.0.0.1", "-p", &port, "-L", level];
+        let level = if user == "admin" {
+            "ADMINISTRATOR"
+        } else {
+            "OPERATOR"
+        };
+        let mut all = vec![
+            "-I",
+            "lanplus",
+            "-C",
+            &suite,
+            "-H",
+            "127.0.0.1",
+            "-p",
+            &port,
+            "-L",
+            level,
+        ];
         all.extend(["-U", user, "-P", password]);
         all.extend(args.split(' '));
         run("ipmitool", &all).await
@@ -131,28 +154,37 @@ impl Bench {
 
     pub(crate) async fn redfish_of(&self, name: &str, path: &str, args: &[&str]) -> Answer {
         let url = format!("{}{path}", self.member(name).redfish_url().unwrap());
-        curl(&[args, &["-k", &url]].concat()).await.unwrap_or_else(|ran| panic!("no answer: {ran:?}"))
+        curl(&[args, &["-k", &url]].concat())
+            .await
+            .unwrap_or_else(|ran| panic!("no answer: {ran:?}"))
     }
 
     /// The same, as administrator.
     pub(crate) async fn as_admin(&self, path: &str, args: &[&str]) -> Answer {
-        self.redfish(path, &[&["-u", "admin:admin-secret"], args].concat()).await
+        self.redfish(path, &[&["-u", "admin:admin-secret"], args].concat())
+            .await
     }
 
     /// curl against the control API; the status must be a success.
     pub(crate) async fn control(&self, method: &str, path: &str, body: &str) -> Answer {
         let answer = self.control_raw(method, path, body).await;
-        assert!((200..300).contains(&answer.status), "{method} {path} {body}: {answer:?}");
+        assert!(
+            (200..300).contains(&answer.status),
+            "{method} {path} {body}: {answer:?}"
+        );
         answer
     }
 
     pub(crate) async fn control_raw(&self, method: &str, path: &str, body: &str) -> Answer {
         let url = format!("http://{}{path}", self.control);
-        curl(&["-X", method, "-d", body, &url]).await.unwrap_or_else(|ran| panic!("no answer: {ran:?}"))
+        curl(&["-X", method, "-d", body, &url])
+            .await
+            .unwrap_or_else(|ran| panic!("no answer: {ran:?}"))
     }
 
     pub(crate) async fn fault(&self, fault: &str, body: &str) {
-        self.control("PUT", &format!("/bmcs/bios/faults/{fault}"), body).await;
+        self.control("PUT", &format!("/bmcs/bios/faults/{fault}"), body)
+            .await;
     }
 
     pub(crate) async fn clear_faults(&self) {
@@ -160,7 +192,9 @@ impl Bench {
     }
 
     pub(crate) async fn bites(&self, fault: &str) -> u64 {
-        self.control("GET", "/bmcs/bios/faults", "").await.json()[fault]["bites"].as_u64().unwrap()
+        self.control("GET", "/bmcs/bios/faults", "").await.json()[fault]["bites"]
+            .as_u64()
+            .unwrap()
     }
 
     pub(crate) async fn counters(&self) -> Value {
@@ -168,7 +202,8 @@ impl Bench {
     }
 
     pub(crate) async fn advance(&self, seconds: u32) {
-        self.control("POST", "/clock/advance", &format!("{{\"seconds\": {seconds}}}")).await;
+        self.control("POST", "/clock/advance", &format!("{{\"seconds\": {seconds}}}"))
+            .await;
     }
 
     pub(crate) async fn machine(&self) -> Value {
@@ -183,7 +218,10 @@ impl Bench {
             if machine[key] == value {
                 return;
             }
-            assert!(tokio::time::Instant::now() < deadline, "{key} is not {value}: {machine}");
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "{key} is not {value}: {machine}"
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -195,7 +233,15 @@ impl Bench {
         let text = |key: &str, entry: &Value| entry[key].as_str().unwrap_or("-").to_owned();
         entries
             .iter()
-            .map(|e| format!("{} {} {}->{}", text("event", e), text("verb", e), text("before", e), text("after", e)))
+            .map(|e| {
+                format!(
+                    "{} {} {}->{}",
+                    text("event", e),
+                    text("verb", e),
+                    text("before", e),
+                    text("after", e)
+                )
+            })
             .collect()
     }
 
@@ -203,7 +249,9 @@ impl Bench {
     pub(crate) async fn power_edges(&self) -> Vec<String> {
         let power = ["on->off", "off->on", "reset on->on"];
         let lines = self.power_log().await.into_iter();
-        lines.filter(|line| line.starts_with("effect") && power.iter().any(|edge| line.ends_with(edge))).collect()
+        lines
+            .filter(|line| line.starts_with("effect") && power.iter().any(|edge| line.ends_with(edge)))
+            .collect()
     }
 }
 
@@ -215,5 +263,9 @@ pub(crate) async fn curl(args: &[&str]) -> Result<Answer, Ran> {
     }
     let (head, body) = ran.out.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Ok(Answer { status, head: head.into(), body: body.into() })
+    Ok(Answer {
+        status,
+        head: head.into(),
+        body: body.into(),
+    })
 }
