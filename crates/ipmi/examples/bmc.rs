@@ -2,7 +2,7 @@
 //! `ipmitool -I lanplus -H 127.0.0.1 -p 6230 -U admin -P secret -C 17 chassis status`.
 //!
 //! With RECORD every datagram is appended to that file in hex (`>` received, `<` sent), and all random numbers are
-//! counted up from 1, so that a recording can be replayed. Never use it so outside tests.
+//! repeatable up from 1, so that a recording can be replayed. Never use it so outside tests.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -28,9 +28,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         None => None,
     };
     let mut counter = 0u8;
-    let counted = record.is_some();
+    let repeatable = record.is_some();
     let mut random = |buffer: &mut [u8]| {
-        if counted {
+        if repeatable {
             buffer.fill_with(|| {
                 counter = counter.wrapping_add(1);
                 counter

@@ -286,6 +286,7 @@ impl Keys {
 mod tests {
     use super::*;
     use crate::codec::Datagram;
+    use crate::testdata;
     use crate::types::Privilege;
     use proptest::prelude::*;
 
@@ -315,21 +316,15 @@ mod tests {
         let mut key = Key([0; 32]);
         key.0[..4].copy_from_slice(b"Jefe");
         let data: [&[u8]; 2] = [b"what do ya want ", b"for nothing?"];
-        let hex = |digest: &Digest| {
-            digest
-                .as_slice()
-                .iter()
-                .map(|b| format!("{b:02x}"))
-                .collect::<String>()
-        };
-        assert_eq!(
-            hex(&CipherSuite::Suite3.hmac(&key, &data)),
-            "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"
-        );
-        assert_eq!(
-            hex(&CipherSuite::Suite17.hmac(&key, &data)),
-            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
-        );
+        for (suite, hex) in [
+            (CipherSuite::Suite3, "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"),
+            (
+                CipherSuite::Suite17,
+                "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+            ),
+        ] {
+            assert_eq!(suite.hmac(&key, &data).as_slice(), testdata::bytes(hex));
+        }
     }
 
     proptest! {

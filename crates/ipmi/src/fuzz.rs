@@ -1,6 +1,7 @@
 //! Entry points for fuzzing: every decoder of network input, both session machines included. None may panic.
 
 use std::fmt::Debug;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::codec::{
@@ -98,20 +99,16 @@ pub fn bmc_machine(data: &[u8]) {
         return;
     };
     let mut counter = Counter(0);
-    let Some((mut bmc, session)) = stage(mode & 1 == 1, &mut counter) else {
+    let Some((mut bmc, session)) = stage(mode & 1 == 1) else {
         return;
     };
     let datagram = match session {
         Some(mut session) if mode & 2 == 2 => session.seal_message(rest),
         _ => rest.to_vec(),
     };
-    let output = bmc.receive(&datagram, PEER, Duration::ZERO, &mut |buffer| {
-        counter.fill(buffer)
-    });
+    let output = bmc.receive(&datagram, PEER, Duration::ZERO, &mut counter.source());
     if let Some(Event::Command(request)) = output.event {
-        let _ = bmc.respond(&request, CompletionCode::OK, rest, &mut |buffer| {
-            counter.fill(buffer)
-        });
+        let _ = bmc.respond(&request, CompletionCode::OK, rest, &mut counter.source());
     }
 }
 
@@ -122,31 +119,31 @@ pub fn console_machine(data: &[u8]) {
         return;
     };
     let mut counter = Counter(0);
-    let Some((mut bmc, session)) = stage(mode & 1 == 1, &mut counter) else {
+    let Some((mut bmc, session)) = stage(mode & 1 == 1) else {
         return;
     };
     if let Some(mut session) = session {
         session.start(NetFn::CHASSIS, 1, &[], Delivery::Retry);
-        let _ = session.step(Duration::ZERO, &mut |buffer| counter.fill(buffer));
+        let _ = session.step(Duration::ZERO, &mut counter.source());
         let datagram = if mode & 2 == 2 {
             session.seal_for_console(rest)
         } else {
             rest.to_vec()
         };
         session.receive(&datagram);
-        let _ = session.step(Duration::ZERO, &mut |buffer| counter.fill(buffer));
+        let _ = session.step(Duration::ZERO, &mut counter.source());
         return;
     }
     let Some(mut opening) = opening() else { return };
     for turn in 0..4 {
-        let step = opening.step(Duration::ZERO, &mut |buffer| counter.fill(buffer));
+        let step = opening.step(Duration::ZERO, &mut counter.source());
         if turn == mode >> 1 & 3 {
             opening.receive(rest);
+            let _ = opening.step(Duration::ZERO, &mut counter.source());
+            return;
         }
         if let Step::Send(datagram) = step {
-            let output = bmc.receive(&datagram, PEER, Duration::ZERO, &mut |buffer| {
-                counter.fill(buffer)
-            });
+            let output = bmc.receive(&datagram, PEER, Duration::ZERO, &mut counter.source());
             opening.receive(&output.reply.unwrap_or_default());
         }
     }
@@ -160,16 +157,22 @@ fn opening() -> Option<Opening> {
     ))
 }
 
-/// A BMC, and a session with it if asked for.
-fn stage(with_session: bool, counter: &mut Counter) -> Option<(Bmc, Option<Session>)> {
-    let mut bmc = bmc(BmcConfig::default()).ok()?;
-    if !with_session {
-        return Some((bmc, None));
+/// A fresh BMC, or one with an open session. The login is done once: it takes longer than all the rest.
+fn stage(with_session: bool) -> Option<(Bmc, Option<Session>)> {
+    static OPEN: OnceLock<Option<(Bmc, Session)>> = OnceLock::new();
+    let log_in = || {
+        let mut bmc = bmc(BmcConfig::default()).ok()?;
+        let login = converse(&mut opening()?, &mut bmc, &mut Counter(0), |_| {
+            (CompletionCode::OK, Vec::new())
+        });
+        Some((bmc, login.ok()?))
+    };
+    if with_session {
+        let (bmc, session) = OPEN.get_or_init(log_in).as_ref()?;
+        Some((bmc.copy(), Some(session.copy())))
+    } else {
+        Some((bmc(BmcConfig::default()).ok()?, None))
     }
-    let session = converse(&mut opening()?, &mut bmc, counter, |_| {
-        (CompletionCode::OK, Vec::new())
-    });
-    Some((bmc, session.ok()))
 }
 
 #[cfg(test)]
@@ -209,13 +212,20 @@ mod tests {
     fn replay(name: &str, fuzz: fn(&[u8])) {
         let corpus = testdata::lines(name);
         assert!(!corpus.is_empty());
-        corpus.iter().for_each(|(_, data)| fuzz(data));
+        for (_, data) in &corpus {
+            fuzz(data);
+        }
         let mut seeded = Seeded(0x1d_aa11);
         for _ in 0..MUTATIONS {
             let mut data = corpus[seeded.next() % corpus.len()].1.clone();
             seeded.mutate(&mut data);
             fuzz(&data);
         }
+    }
+
+    #[test]
+    fn the_machines_do_get_a_session_to_fuzz() {
+        assert!(stage(true).is_some_and(|(bmc, session)| bmc.sessions().count() == 1 && session.is_some()));
     }
 
     #[test]

@@ -12,7 +12,8 @@ pub(crate) fn lines(name: &str) -> Vec<(char, Vec<u8>)> {
         .collect()
 }
 
-fn bytes(hex: &str) -> Vec<u8> {
+/// The bytes that a line of hex digits stands for.
+pub(crate) fn bytes(hex: &str) -> Vec<u8> {
     (0..hex.len())
         .step_by(2)
         .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())

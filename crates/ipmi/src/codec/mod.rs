@@ -4,6 +4,8 @@ mod bytes;
 mod lan;
 mod packet;
 mod setup;
+#[cfg(test)]
+mod tests;
 
 pub mod asf;
 

@@ -206,23 +206,32 @@ impl OpenSessionResponse {
         out
     }
 
-    /// Reads the payload.
+    /// Reads the payload. Some BMCs end a refusal after the status; the session id is 0 then.
     pub fn decode(data: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new("Open Session Response", data);
-        let [tag, status, privilege, _] = reader.array()?;
+        let [tag, status] = reader.array()?;
+        if status != StatusCode::OK.0 {
+            let [privilege, _] = reader.array().unwrap_or_default();
+            let console_id = reader.u32().unwrap_or(0);
+            let result = Err(StatusCode(status));
+            return Ok(Self {
+                tag,
+                privilege: privilege & 0x0f,
+                console_id,
+                result,
+            });
+        }
+        let [privilege, _] = reader.array()?;
         let console_id = reader.u32()?;
-        let result = match StatusCode(status) {
-            StatusCode::OK => Ok(SessionGrant {
-                bmc_id: reader.u32()?,
-                algorithms: Algorithms::decode(&mut reader)?,
-            }),
-            status => Err(status),
+        let grant = SessionGrant {
+            bmc_id: reader.u32()?,
+            algorithms: Algorithms::decode(&mut reader)?,
         };
         Ok(Self {
             tag,
             privilege: privilege & 0x0f,
             console_id,
-            result,
+            result: Ok(grant),
         })
     }
 }

@@ -6,6 +6,8 @@ mod channel;
 mod chassis;
 mod completion;
 mod lan;
+#[cfg(test)]
+mod tests;
 mod user;
 
 pub use app::{CloseSession, DeviceId, GetDeviceId, GetSystemGuid, SetSessionPrivilegeLevel, SystemGuid};

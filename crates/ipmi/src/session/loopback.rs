@@ -16,10 +16,12 @@ pub(crate) const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Add
 pub(crate) struct Counter(pub(crate) u8);
 
 impl Counter {
-    pub(crate) fn fill(&mut self, buffer: &mut [u8]) {
-        for byte in buffer {
-            self.0 = self.0.wrapping_add(1);
-            *byte = self.0;
+    pub(crate) fn source(&mut self) -> impl FnMut(&mut [u8]) {
+        |buffer| {
+            for byte in buffer {
+                self.0 = self.0.wrapping_add(1);
+                *byte = self.0;
+            }
         }
     }
 }
@@ -58,17 +60,17 @@ pub(crate) fn converse<M: Machine>(
     counter: &mut Counter,
     mut answer: impl FnMut(&Request) -> (CompletionCode, Vec<u8>),
 ) -> M::Output {
-    let mut now = Duration::ZERO;
+    let (mut now, mut random) = (Duration::ZERO, counter.source());
     loop {
-        match machine.step(now, &mut |buffer| counter.fill(buffer)) {
+        match machine.step(now, &mut random) {
             Step::Done(output) => return output,
             Step::WaitUntil(time) => now = time,
             Step::Send(datagram) => {
-                let output = bmc.receive(&datagram, PEER, now, &mut |buffer| counter.fill(buffer));
+                let output = bmc.receive(&datagram, PEER, now, &mut random);
                 let reply = match &output.event {
                     Some(Event::Command(request)) => {
                         let (code, data) = answer(request);
-                        bmc.respond(request, code, &data, &mut |buffer| counter.fill(buffer))
+                        bmc.respond(request, code, &data, &mut random)
                     }
                     _ => output.reply,
                 };

@@ -64,10 +64,9 @@ impl World {
     }
 
     fn bmc_receives(&mut self, datagram: &[u8]) {
-        let counter = &mut self.counter;
         let output = self
             .bmc
-            .receive(datagram, PEER, self.now, &mut |buffer| counter.fill(buffer));
+            .receive(datagram, PEER, self.now, &mut self.counter.source());
         let reply = match output.event {
             Some(Event::Command(request)) => self.carry_out(&request),
             Some(Event::SessionOpened(_)) => {
@@ -84,19 +83,16 @@ impl World {
     fn carry_out(&mut self, request: &Request) -> Option<Vec<u8>> {
         let nonce = &request.message.data;
         *self.carried_out.entry(nonce.clone()).or_default() += 1;
-        let counter = &mut self.counter;
         self.bmc
-            .respond(request, CompletionCode::OK, nonce, &mut |buffer| {
-                counter.fill(buffer)
-            })
+            .respond(request, CompletionCode::OK, nonce, &mut self.counter.source())
     }
 
     /// Drives `machine` to its end; returns how many datagrams it sent, too.
     fn run<M: Machine>(&mut self, machine: &mut M) -> (M::Output, u32) {
         let mut sent = 0;
         loop {
-            let counter = &mut self.counter;
-            match machine.step(self.now, &mut |buffer| counter.fill(buffer)) {
+            let step = machine.step(self.now, &mut self.counter.source());
+            match step {
                 Step::Done(output) => return (output, sent),
                 Step::Send(datagram) => {
                     sent += 1;

@@ -194,7 +194,7 @@ pub struct Bmc {
     refused: Option<(Vec<u8>, Vec<u8>)>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Slot {
     peer: SocketAddr,
     console_id: u32,
@@ -203,7 +203,7 @@ struct Slot {
     stage: Stage,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Stage {
     /// Open Session was answered.
     Opened { tag: u8 },
@@ -213,7 +213,7 @@ enum Stage {
     Active(Box<Active>),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Challenge {
     rakp1: Rakp1,
     exchange: Exchange,
@@ -222,7 +222,7 @@ struct Challenge {
     max_privilege: Privilege,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Active {
     user_id: u8,
     user: UserName,
@@ -244,6 +244,17 @@ impl Bmc {
             users,
             sessions: BTreeMap::new(),
             refused: None,
+        }
+    }
+
+    /// The same BMC once more, for fuzzing. Not for the public: two BMCs with one set of keys would repeat themselves.
+    pub(crate) fn copy(&self) -> Self {
+        let (config, users) = (self.config.clone(), self.users.clone());
+        Self {
+            config,
+            users,
+            sessions: self.sessions.clone(),
+            refused: self.refused.clone(),
         }
     }
 

@@ -157,7 +157,8 @@ impl Opening {
         let Ok(response) = OpenSessionResponse::decode(payload) else {
             return;
         };
-        if (response.tag, response.console_id) != (self.tag, console_id) {
+        let unnamed = response.result.is_err() && response.console_id == 0;
+        if response.tag != self.tag || !(response.console_id == console_id || unnamed) {
             return;
         }
         match response.result {

@@ -92,6 +92,18 @@ impl Session {
         });
     }
 
+    /// The same session once more, without a command under way, for fuzzing. Not for the public: two sessions with one
+    /// set of keys would repeat their sequence numbers.
+    pub(crate) fn copy(&self) -> Self {
+        let (keys, inbound) = (self.keys.clone(), self.inbound.clone());
+        Self {
+            keys,
+            inbound,
+            pending: None,
+            ..*self
+        }
+    }
+
     /// A datagram with any plain text from this console under the session's keys, for fuzzing.
     pub(crate) fn seal_message(&mut self, message: &[u8]) -> Vec<u8> {
         self.outbound = self.outbound.saturating_add(1);

@@ -35,7 +35,7 @@ fn session() -> (Bmc, Session) {
 
 fn step<M: Machine>(machine: &mut M, seconds: u64) -> Step<M::Output> {
     let mut counter = Counter(50);
-    machine.step(Duration::from_secs(seconds), &mut |buffer| counter.fill(buffer))
+    machine.step(Duration::from_secs(seconds), &mut counter.source())
 }
 
 fn sent<M: Machine>(machine: &mut M) -> Vec<u8> {
@@ -48,7 +48,7 @@ fn sent<M: Machine>(machine: &mut M) -> Vec<u8> {
 /// Sends a datagram to the BMC, which answers a command with `data`.
 fn answered(bmc: &mut Bmc, datagram: &[u8], data: &[u8]) -> Vec<u8> {
     let mut counter = Counter(99);
-    let mut random = |buffer: &mut [u8]| counter.fill(buffer);
+    let mut random = counter.source();
     let output = bmc.receive(datagram, PEER, Duration::ZERO, &mut random);
     match output.event {
         Some(Event::Command(request)) => bmc.respond(&request, CompletionCode::OK, data, &mut random),
@@ -61,7 +61,7 @@ fn answered(bmc: &mut Bmc, datagram: &[u8], data: &[u8]) -> Vec<u8> {
 fn unanswered<M: Machine>(machine: &mut M) -> (M::Output, u32) {
     let (mut now, mut count, mut counter) = (Duration::ZERO, 0, Counter(0));
     loop {
-        match machine.step(now, &mut |buffer| counter.fill(buffer)) {
+        match machine.step(now, &mut counter.source()) {
             Step::Send(_) => count += 1,
             Step::WaitUntil(time) => now = time,
             Step::Done(output) => return (output, count),
@@ -91,6 +91,19 @@ fn suite_17_is_taken_first_and_3_where_the_bmc_has_no_other() {
 }
 
 #[test]
+fn a_refusal_of_two_bytes_as_openipmi_sends_it_leads_to_the_next_suite() {
+    let mut opening = Opening::new(good(), &CipherSuite::ALL, Timing::default());
+    let tag = sent(&mut opening)[16];
+    opening.receive(&RmcpPlus::plain(PayloadType::OpenSessionResponse, &[tag, 4]));
+    let second = sent(&mut opening);
+    let Ok(Datagram::RmcpPlus(packet)) = Datagram::decode(&second) else {
+        panic!("not RMCP+")
+    };
+    let request = OpenSessionRequest::decode(packet.payload).unwrap();
+    assert_eq!(request.algorithms, CipherSuite::Suite3.algorithms());
+}
+
+#[test]
 fn a_wrong_password_is_refused_after_one_login_and_leaves_no_slot() {
     let mut bmc = bmc(BmcConfig::default()).unwrap();
     let mut opening = Opening::new(
@@ -103,9 +116,7 @@ fn a_wrong_password_is_refused_after_one_login_and_leaves_no_slot() {
         match step(&mut opening, 0) {
             Step::Send(datagram) => {
                 let mut counter = Counter(7);
-                let output = bmc.receive(&datagram, PEER, Duration::ZERO, &mut |buffer| {
-                    counter.fill(buffer)
-                });
+                let output = bmc.receive(&datagram, PEER, Duration::ZERO, &mut counter.source());
                 opening.receive(&output.reply.unwrap_or_default());
                 events.extend(output.event);
             }
@@ -113,7 +124,16 @@ fn a_wrong_password_is_refused_after_one_login_and_leaves_no_slot() {
             Step::WaitUntil(_) => panic!("waits for an answer"),
         }
     };
-    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(
+        matches!(
+            error,
+            OpenError::Refused {
+                why: Refusal::Password,
+                ..
+            }
+        ),
+        "{error}"
+    );
     assert!(matches!(
         events.as_slice(),
         [
@@ -165,21 +185,42 @@ fn each_refusal_of_a_login_has_its_own_kind() {
 fn a_two_key_login_takes_kg_and_names_a_wrong_one() {
     let kg = |kg: &str| Some(Secret::new(kg).unwrap());
     for suite in CipherSuite::ALL {
-        let mut bmc = bmc(BmcConfig {
-            kg: kg("key"),
-            ..BmcConfig::default()
-        })
-        .unwrap();
-        let with = |kg| Credentials { kg, ..good() };
-        assert!(log_in(&mut bmc, with(kg("key")), &[suite]).is_ok());
+        let log_in_with = |own| {
+            let mut bmc = bmc(BmcConfig {
+                kg: kg("key"),
+                ..BmcConfig::default()
+            })
+            .unwrap();
+            log_in(&mut bmc, Credentials { kg: own, ..good() }, &[suite])
+        };
+        assert!(log_in_with(kg("key")).is_ok());
         for wrong in [None, kg("other")] {
-            let error = log_in(&mut bmc, with(wrong), &[suite]).unwrap_err();
+            let error = log_in_with(wrong).unwrap_err();
             assert!(
                 matches!(error, OpenError::Refused { why: Refusal::Kg, .. }),
                 "{error}"
             );
         }
     }
+}
+
+#[test]
+fn answers_to_another_login_are_ignored_at_every_message() {
+    /// Offsets in a datagram: tag and first byte of the console's session id.
+    const FOREIGN: [usize; 2] = [16, 20];
+    let mut bmc = bmc(BmcConfig::default()).unwrap();
+    let mut opening = Opening::new(good(), &CipherSuite::ALL, Timing::default());
+    for message in ["Open Session", "RAKP 1", "RAKP 3"] {
+        let answer = answered(&mut bmc, &sent(&mut opening), &[]);
+        for offset in FOREIGN {
+            let mut foreign = answer.clone();
+            foreign[offset] ^= 1;
+            opening.receive(&foreign);
+            assert!(matches!(step(&mut opening, 0), Step::WaitUntil(_)), "{message}");
+        }
+        opening.receive(&answer);
+    }
+    let _raise = sent(&mut opening);
 }
 
 /// The login's first message and the BMC's answer to it with other algorithms.
@@ -284,9 +325,7 @@ fn a_retried_command_keeps_its_rqseq_under_new_session_sequence_numbers() {
         };
         let sequence = packet.sequence;
         let mut counter = Counter(0);
-        let output = bmc.receive(&datagram, PEER, Duration::ZERO, &mut |buffer| {
-            counter.fill(buffer)
-        });
+        let output = bmc.receive(&datagram, PEER, Duration::ZERO, &mut counter.source());
         let Some(Event::Command(request)) = output.event else {
             panic!("{output:?}")
         };
