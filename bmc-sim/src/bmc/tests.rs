@@ -29,15 +29,28 @@ struct Bench {
     clock: Arc<Clock>,
 }
 
+/// The BMC of [`FLEET`], its log, its clock and what its host does.
+#[allow(clippy::type_complexity)]
+pub(crate) fn bmc() -> (
+    Bmc,
+    Arc<PowerLog>,
+    Arc<Clock>,
+    UnboundedReceiver<(Run, HostEvent)>,
+) {
+    let fleet: FleetConfig = FLEET.parse().unwrap();
+    let config = fleet.bmcs[0].clone();
+    let (clock, log) = (Arc::new(Clock::start()), Arc::new(PowerLog::new(None)));
+    let (events, received) = tokio::sync::mpsc::unbounded_channel();
+    let backend = Box::new(InMemory::new(clock.clone(), Duration::from_secs(5), events));
+    let users = config.user_table(&fleet.users).unwrap();
+    let bmc = Bmc::new(config, users, 0, backend, clock.clone(), log.clone());
+    (bmc, log, clock, received)
+}
+
 impl Bench {
     fn new() -> Self {
-        let fleet: FleetConfig = FLEET.parse().unwrap();
-        let config = fleet.bmcs[0].clone();
-        let (clock, log) = (Arc::new(Clock::start()), Arc::new(PowerLog::new(None)));
-        let (events, received) = tokio::sync::mpsc::unbounded_channel();
-        let backend = Box::new(InMemory::new(clock.clone(), Duration::from_secs(5), events));
-        let users = config.user_table(&fleet.users).unwrap();
-        let bmc = Arc::new(Bmc::new(config, users, 0, backend, clock.clone(), log.clone()));
+        let (bmc, log, clock, received) = bmc();
+        let bmc = Arc::new(bmc);
         let running = bmc.clone();
         tokio::spawn(async move { running.run(received, CancellationToken::new()).await });
         Self { bmc, log, clock }

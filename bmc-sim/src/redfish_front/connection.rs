@@ -143,7 +143,7 @@ async fn answer(
 }
 
 /// What a request asks for, in the words of counters and faults.
-fn verb_of(method: &Method, path: &str, body: &Bytes) -> Verb {
+pub(super) fn verb_of(method: &Method, path: &str, body: &Bytes) -> Verb {
     let has = |text: &str| body.windows(text.len()).any(|part| part == text.as_bytes());
     let under = |prefix: &str| path.starts_with(prefix);
     match *method {

@@ -7,31 +7,18 @@ use axum::response::Response;
 use serde_json::json;
 
 use super::failure::Failure;
+use super::representation::OnlyMember;
 use super::{Context, body, no_content, representation, systems};
 use crate::fault::Protocol;
 
-const COLLECTION: &str = "/redfish/v1/Managers";
-const ID: &str = "bmc0";
+pub(super) const ONLY: OnlyMember = OnlyMember {
+    collection: "/redfish/v1/Managers",
+    id: "bmc0",
+};
 const RESETS: [&str; 2] = ["GracefulRestart", "ForceRestart"];
 
-pub(super) fn uri() -> String {
-    format!("{COLLECTION}/{ID}")
-}
-
-fn check_id(id: &str) -> Result<(), Failure> {
-    if id == ID {
-        Ok(())
-    } else {
-        Err(Failure::resource_missing(&format!("{COLLECTION}/{id}")))
-    }
-}
-
 pub(super) async fn collection(_: Context, headers: HeaderMap) -> Response {
-    let members = [ID.to_owned()];
-    representation::answer(
-        &headers,
-        representation::collection(COLLECTION, "Manager", "Managers", members),
-    )
+    ONLY.listed(&headers, "Manager", "Managers")
 }
 
 pub(super) async fn read(
@@ -39,21 +26,21 @@ pub(super) async fn read(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    check_id(&id)?;
-    let uri = uri();
+    ONLY.check(&id)?;
+    let uri = ONLY.uri();
     Ok(representation::answer(
         &headers,
         json!({
             "@odata.id": uri,
             "@odata.type": "#Manager.v1_19_0.Manager",
-            "Id": ID,
+            "Id": ONLY.id,
             "Name": "Manager",
             "ManagerType": "BMC",
             "Model": "bmc-sim",
             "FirmwareVersion": env!("CARGO_PKG_VERSION"),
             "PowerState": "On",
             "Status": {"State": "Enabled", "Health": "OK"},
-            "Links": {"ManagerForServers": [{"@odata.id": format!("{}/{}", systems::COLLECTION, systems::ID)}]},
+            "Links": {"ManagerForServers": [{"@odata.id": systems::ONLY.uri()}]},
             "Actions": {
                 "#Manager.Reset": {
                     "target": format!("{uri}/Actions/Manager.Reset"),
@@ -70,8 +57,8 @@ pub(super) async fn reset_action_info(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    check_id(&id)?;
-    let info = representation::reset_info(&format!("{}/ResetActionInfo", uri()), &RESETS);
+    ONLY.check(&id)?;
+    let info = representation::reset_info(&format!("{}/ResetActionInfo", ONLY.uri()), &RESETS);
     Ok(representation::answer(&headers, info))
 }
 
@@ -82,7 +69,7 @@ pub(super) async fn reset(
     bytes: Bytes,
 ) -> Result<Response, Failure> {
     const ACTION: &str = "Manager.Reset";
-    check_id(&id)?;
+    ONLY.check(&id)?;
     context
         .caller
         .as_ref()

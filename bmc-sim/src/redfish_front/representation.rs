@@ -73,6 +73,32 @@ pub(super) fn collection(
     })
 }
 
+/// A resource that is the only member of its collection. Clients find its Id through the collection.
+pub(super) struct OnlyMember {
+    pub(super) collection: &'static str,
+    pub(super) id: &'static str,
+}
+
+impl OnlyMember {
+    pub(super) fn uri(&self) -> String {
+        format!("{}/{}", self.collection, self.id)
+    }
+
+    /// Refuses any other Id.
+    pub(super) fn check(&self, id: &str) -> Result<(), Failure> {
+        let missing = || Failure::resource_missing(&format!("{}/{id}", self.collection));
+        if id == self.id { Ok(()) } else { Err(missing()) }
+    }
+
+    /// The collection.
+    pub(super) fn listed(&self, request: &HeaderMap, kind: &str, name: &str) -> Response {
+        answer(
+            request,
+            collection(self.collection, kind, name, [self.id.to_owned()]),
+        )
+    }
+}
+
 /// An ActionInfo with one required parameter `ResetType`.
 pub(super) fn reset_info(uri: &str, allowed: &[&str]) -> Value {
     json!({

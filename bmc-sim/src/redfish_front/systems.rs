@@ -8,15 +8,17 @@ use hardware_types::{BootMode, PowerState};
 use serde_json::{Map, Value, json};
 
 use super::failure::Failure;
+use super::representation::OnlyMember;
 use super::{Context, body, managers, no_content, representation};
 use crate::bmc::CommandError;
 use crate::fault::Protocol;
 use crate::machine::{BootDevice, Override};
 use crate::verb::PowerVerb;
 
-pub(super) const COLLECTION: &str = "/redfish/v1/Systems";
-/// The one member's Id; clients find it through the collection.
-pub(super) const ID: &str = "system0";
+pub(super) const ONLY: OnlyMember = OnlyMember {
+    collection: "/redfish/v1/Systems",
+    id: "system0",
+};
 
 const RESETS: [(&str, PowerVerb); 5] = [
     ("On", PowerVerb::On),
@@ -34,24 +36,8 @@ const TARGETS: [(&str, Option<BootDevice>); 5] = [
     ("BiosSetup", Some(BootDevice::Setup)),
 ];
 
-fn uri() -> String {
-    format!("{COLLECTION}/{ID}")
-}
-
-fn check_id(id: &str) -> Result<(), Failure> {
-    if id == ID {
-        Ok(())
-    } else {
-        Err(Failure::resource_missing(&format!("{COLLECTION}/{id}")))
-    }
-}
-
 pub(super) async fn collection(_: Context, headers: HeaderMap) -> Response {
-    let members = [ID.to_owned()];
-    representation::answer(
-        &headers,
-        representation::collection(COLLECTION, "ComputerSystem", "Systems", members),
-    )
+    ONLY.listed(&headers, "ComputerSystem", "Systems")
 }
 
 fn resource(context: &Context) -> Value {
@@ -70,11 +56,11 @@ fn resource(context: &Context) -> Value {
         (false, Some(_)) => "OSBootStarted",
         (false, None) => "None",
     };
-    let uri = uri();
+    let uri = ONLY.uri();
     json!({
         "@odata.id": uri,
         "@odata.type": "#ComputerSystem.v1_20_0.ComputerSystem",
-        "Id": ID,
+        "Id": ONLY.id,
         "Name": "System",
         "SystemType": "Physical",
         "UUID": config.uuid,
@@ -86,7 +72,7 @@ fn resource(context: &Context) -> Value {
         "Status": {"State": "Enabled", "Health": "OK"},
         "Boot": boot(context),
         "EthernetInterfaces": {"@odata.id": format!("{uri}/EthernetInterfaces")},
-        "Links": {"ManagedBy": [{"@odata.id": managers::uri()}]},
+        "Links": {"ManagedBy": [{"@odata.id": managers::ONLY.uri()}]},
         "Actions": {
             "#ComputerSystem.Reset": {
                 "target": format!("{uri}/Actions/ComputerSystem.Reset"),
@@ -140,7 +126,7 @@ pub(super) async fn read(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    check_id(&id)?;
+    ONLY.check(&id)?;
     Ok(representation::answer(&headers, resource(&context)))
 }
 
@@ -150,7 +136,7 @@ pub(super) async fn update(
     headers: HeaderMap,
     bytes: Bytes,
 ) -> Result<Response, Failure> {
-    check_id(&id)?;
+    ONLY.check(&id)?;
     context
         .caller
         .as_ref()
@@ -228,7 +214,7 @@ pub(super) async fn reset(
     bytes: Bytes,
 ) -> Result<Response, Failure> {
     const ACTION: &str = "ComputerSystem.Reset";
-    check_id(&id)?;
+    ONLY.check(&id)?;
     context
         .caller
         .as_ref()
@@ -263,9 +249,9 @@ pub(super) async fn reset_action_info(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    check_id(&id)?;
+    ONLY.check(&id)?;
     let info = representation::reset_info(
-        &format!("{}/ResetActionInfo", uri()),
+        &format!("{}/ResetActionInfo", ONLY.uri()),
         &RESETS.map(|(name, _)| name),
     );
     Ok(representation::answer(&headers, info))
@@ -276,9 +262,9 @@ pub(super) async fn interfaces(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    check_id(&id)?;
+    ONLY.check(&id)?;
     let ids = (1..=context.bmc().config().machine.macs.len()).map(|n| format!("nic{n}"));
-    let uri = format!("{}/EthernetInterfaces", uri());
+    let uri = format!("{}/EthernetInterfaces", ONLY.uri());
     Ok(representation::answer(
         &headers,
         representation::collection(&uri, "EthernetInterface", "Interfaces", ids),
@@ -290,8 +276,8 @@ pub(super) async fn interface(
     Path((id, nic)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    check_id(&id)?;
-    let uri = format!("{}/EthernetInterfaces/{nic}", uri());
+    ONLY.check(&id)?;
+    let uri = format!("{}/EthernetInterfaces/{nic}", ONLY.uri());
     let macs = &context.bmc().config().machine.macs;
     let mac = (1..)
         .zip(macs)
