@@ -266,14 +266,6 @@ impl Bmc {
             .map(|(slot, user)| (slot, user.clone()))
     }
 
-    /// The enabled user of this name.
-    pub fn user_by_name(&self, name: &str) -> Option<(u8, User)> {
-        self.lock()
-            .users
-            .by_name(name)
-            .map(|(slot, user)| (slot, user.clone()))
-    }
-
     /// Counts restarts of the BMC and losses of its power; each ends all sessions.
     pub fn generation(&self) -> u64 {
         self.lock().generation

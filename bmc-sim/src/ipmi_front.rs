@@ -132,6 +132,9 @@ impl IpmiFront {
         if is_login && matches!(event, Some(Event::LoginStarted(_) | Event::LoginRefused(..))) {
             bmc.count_login();
         }
+        if matches!(event, Some(Event::SessionOpened(_))) {
+            bmc.count_login_accepted();
+        }
         let verb = match &event {
             Some(Event::Command(request) | Event::Denied(request)) => verb_of(request),
             Some(Event::SessionClosed(_)) => Verb::Logout,
@@ -159,8 +162,8 @@ impl IpmiFront {
                 );
                 self.sessions.respond(&request, code, &data, &mut random)
             }
-            Some(Event::SessionOpened(_)) => {
-                bmc.count_login_accepted();
+            Some(Event::Denied(request)) => {
+                bmc.refused(verb, &commands::origin(&request), "insufficient privilege");
                 reply
             }
             _ => reply,

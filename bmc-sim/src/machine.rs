@@ -263,7 +263,11 @@ impl Machine {
             Event::Power(verb, origin) => return self.power_command(verb, origin, now, firmware, out),
             Event::ButtonShort(origin) => return self.button_short(origin, now, out),
             Event::ButtonLong(_) if !self.is_on() => return Err(self.refusal()),
-            Event::ButtonLong(origin) => self.begin_off(Verb::ButtonLong, Cause::Button, origin, now, false),
+            Event::ButtonLong(origin) => {
+                self.begin_off(Verb::ButtonLong, Cause::Button, origin, now, false);
+                // flags held for a boot that will not come lapse again
+                self.chassis_control(now);
+            }
             Event::PlugIn(origin) => self.plug_in(origin, now, out),
             Event::Unplug(origin) => self.unplug(&origin, now, out),
             Event::SetBoot { boot, lapses, origin } => self.set_boot(boot, lapses, &origin, now, out),

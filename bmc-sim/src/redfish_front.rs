@@ -150,11 +150,13 @@ async fn wrong_method(_: Context) -> Failure {
 
 /// What holds for every request: protocol version, queries, authentication, common headers (DSP0266 §6.5, §8).
 async fn every_request(mut request: Request, next: Next) -> Response {
-    let answer = match admit(&mut request) {
+    let admitted = admit(&mut request);
+    let context = request.extensions().get::<Context>().cloned();
+    let mut response = match admitted {
         Ok(()) => next.run(request).await,
         Err(failure) => failure.into_response(),
     };
-    let mut response = answer;
+    response.extensions_mut().insert(context);
     let headers = response.headers_mut();
     headers.insert(
         HeaderName::from_static("odata-version"),

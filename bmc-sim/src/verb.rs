@@ -107,6 +107,23 @@ impl Verb {
         }
     }
 
+    /// Whether it is to change the machine or the BMC, so that the power log has a line when it arrives.
+    pub const fn is_mutating(self) -> bool {
+        matches!(
+            self,
+            Self::On
+                | Self::Off
+                | Self::SoftOff
+                | Self::Cycle
+                | Self::Reset
+                | Self::SetBoot
+                | Self::SetPolicy
+                | Self::SetUser
+                | Self::SetPassword
+                | Self::BmcReset
+        )
+    }
+
     fn list() -> String {
         Self::ALL.map(Self::as_str).join(", ")
     }

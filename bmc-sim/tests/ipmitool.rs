@@ -228,3 +228,24 @@ async fn a_bmc_that_restarts_is_gone_for_its_time() {
     bench.advance(61).await;
     bench.ipmitool("power status").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mutating_command_without_privilege_is_logged_as_refused() {
+    let bench = Bench::new().await;
+    // Cold Reset as bytes: "mc reset cold" does not look at the answer
+    for command in ["raw 6 2", "user set name 5 third"] {
+        let ran = bench
+            .ipmitool_as(17, "operator", "operator-secret", command)
+            .await;
+        assert!(!ran.ok, "{ran:?}");
+    }
+    let page = bench.control("GET", "/power-log", "").await.json();
+    let lines = page["entries"].as_array().unwrap();
+    assert_eq!(lines.len(), 2, "{page}");
+    for (line, verb) in lines.iter().zip(["bmc-reset", "set-user"]) {
+        assert_eq!(
+            (&line["verb"], &line["cause"]),
+            (&json!(verb), &json!("refused: insufficient privilege"))
+        );
+    }
+}

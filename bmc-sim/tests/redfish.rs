@@ -460,3 +460,76 @@ async fn a_manager_that_restarts_is_gone_for_its_time_with_its_sessions() {
     assert_eq!(bench.redfish("/redfish/v1/", &[]).await.status, 200);
     assert_eq!(bench.redfish(SYSTEM, &["-H", &token]).await.status, 401);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mutating_request_that_is_refused_is_logged_once() {
+    let bench = Bench::new().await;
+    let on = r#"{"ResetType": "On"}"#;
+    send(&bench, "POST", RESET, on, &[]).await;
+    send(&bench, "POST", RESET, on, &["-u", "viewer:viewer-secret"]).await;
+    reset(&bench, "ForceOff").await;
+    admin_sends(&bench, "PATCH", &format!("{ACCOUNTS}/3"), r#"{"Password": ""}"#).await;
+    bench.as_admin(SYSTEM, &[]).await;
+    let page = bench.control("GET", "/power-log", "").await.json();
+    let lines: Vec<_> = page["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| format!("{} {} {}", e["actor"], e["verb"], e["cause"]).replace('"', ""))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "anonymous on refused: HTTP status 401",
+            "viewer on refused: HTTP status 403",
+            "admin off refused: the machine is off",
+            "admin set-password refused: the password has 0 bytes or a NUL in it: want 1 to 20 bytes without one",
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_33rd_connection_waits_until_one_ends() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+    let bench = Bench::new().await;
+    let address = bench.member("uefi").redfish.unwrap();
+    let ask = async |stream: &mut TcpStream| {
+        stream
+            .write_all(b"GET /redfish/v1/ HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .unwrap();
+    };
+    let mut open = Vec::new();
+    for _ in 0..bmc_sim::redfish_front::MAX_CONNECTIONS {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        ask(&mut stream).await;
+        assert_eq!(stream.read_u8().await.unwrap(), b'H');
+        open.push(stream);
+    }
+    let mut late = TcpStream::connect(address).await.unwrap();
+    ask(&mut late).await;
+    let wait = std::time::Duration::from_millis(100);
+    tokio::time::timeout(wait, late.read_u8()).await.unwrap_err();
+    open.pop();
+    assert_eq!(late.read_u8().await.unwrap(), b'H');
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_tls_or_no_http_is_counted() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let bench = Bench::new().await;
+    for name in ["bios", "uefi"] {
+        let address = bench.member(name).redfish.unwrap();
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"\x01\x02nonsense\r\n\r\n").await.unwrap();
+        // the service ends it
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.ok();
+        assert_eq!(bench.member(name).bmc.counters().malformed, 1, "{name}");
+    }
+    // a client that does not trust the certificate is no nonsense
+    let url = bench.member("bios").redfish_url().unwrap();
+    common::curl(&[&url]).await.unwrap_err();
+    assert_eq!(bench.member("bios").bmc.counters().malformed, 1);
+}

@@ -123,6 +123,14 @@ impl Bmc {
         Ok(())
     }
 
+    /// Logs a mutating command that a front end refuses by itself; others change nothing and are not logged.
+    pub fn refused(&self, verb: Verb, origin: &Origin, why: &str) {
+        if verb.is_mutating() {
+            let state = self.settled();
+            self.log_received(state.power_word(), verb, origin, format!("refused: {why}"));
+        }
+    }
+
     fn command(
         &self,
         verb: Verb,

@@ -136,6 +136,8 @@ impl IpmiFront {
             _ => Privilege::User,
         };
         if request.session.privilege < needed {
+            self.bmc
+                .refused(verb_of(request), &origin(request), "insufficient privilege");
             return Err(CompletionCode::INSUFFICIENT_PRIVILEGE);
         }
         match command {

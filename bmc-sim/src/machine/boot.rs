@@ -7,7 +7,7 @@ use hardware_types::BootMode;
 use serde::{Deserialize, Serialize};
 
 use super::{Cause, Firmware, Machine, Origin, Output, Phase, SimTime};
-use crate::verb::{PowerVerb, Verb};
+use crate::verb::Verb;
 
 /// What a machine can boot from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -129,25 +129,29 @@ impl Machine {
         self.settings.timings.flag_lapse
     }
 
-    /// A chassis control command starts the 60 s anew (IPMI 2.0 §28.12, parameter 3); one that starts the host
-    /// holds the flags until that boot reads them, however long its self test is.
-    pub(super) fn chassis_control(&mut self, verb: PowerVerb, now: SimTime) {
-        let starts_host = matches!(verb, PowerVerb::On | PowerVerb::Cycle | PowerVerb::Reset);
-        let lapse = (!starts_host && !self.clearing.has(FlagClearing::KEEP_AFTER_TIMEOUT))
-            .then(|| now + self.flag_lapse());
+    /// A chassis control command starts the 60 s anew (IPMI 2.0 §28.12, parameter 3); while the host starts, the
+    /// flags are held until that boot reads them, however long its self test is.
+    pub(super) fn chassis_control(&mut self, now: SimTime) {
+        let starting = matches!(
+            self.phase,
+            Phase::PoweringOn(_) | Phase::Post { .. } | Phase::PoweringOff { then_on: true, .. }
+        );
+        let lapse = (!starting).then(|| now + self.flag_lapse());
         if let Some(flags) = self.flags.as_mut().filter(|flags| flags.volatile) {
             flags.lapses = lapse;
         }
     }
 
     pub(super) fn lapse(&mut self, at: SimTime, out: &mut Vec<Output>) {
-        if self
-            .flags
-            .as_ref()
-            .and_then(|flags| flags.lapses)
-            .is_some_and(|lapses| lapses <= at)
-        {
-            self.replace_flags(None, at, Cause::Lapsed, &Origin::machine(), out);
+        let keep = self.clearing.has(FlagClearing::KEEP_AFTER_TIMEOUT);
+        match &mut self.flags {
+            Some(flags) if flags.lapses.is_some_and(|lapses| lapses <= at) => {
+                flags.lapses = None;
+                if !keep {
+                    self.replace_flags(None, at, Cause::Lapsed, &Origin::machine(), out);
+                }
+            }
+            _ => {}
         }
     }
 

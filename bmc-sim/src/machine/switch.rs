@@ -43,7 +43,7 @@ impl Machine {
             }
             _ => return Err(self.refusal()),
         }
-        self.chassis_control(verb, now);
+        self.chassis_control(now);
         Ok(())
     }
 

@@ -130,7 +130,7 @@ pub(super) async fn update(
     let result = context
         .bmc()
         .change_user(verb, slot, &context.origin(), Protocol::Redfish, change);
-    result.map_err(|error| refused(&error))?;
+    result.map_err(|error| refused(&error).logged())?;
     let (slot, user) = find(&context, &id)?;
     Ok(representation::answer(&HeaderMap::new(), resource(slot, &user)))
 }

@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::failure::Failure;
+use super::failure::{Failure, Logged};
 use super::{Context, MAX_BODY, MAX_CONNECTIONS, RedfishFront};
 use crate::bmc::Fate;
 use crate::fault::Protocol;
@@ -80,7 +80,8 @@ impl RedfishFront {
         };
         match tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => self.http(stream, peer, router).await,
-            Ok(Err(_)) | Err(_) => self.bmc.count_malformed(),
+            Ok(Err(error)) if is_nonsense(&error) => self.bmc.count_malformed(),
+            Ok(Err(_)) | Err(_) => {}
         }
     }
 
@@ -106,6 +107,14 @@ impl RedfishFront {
             self.bmc.count_malformed();
         }
     }
+}
+
+/// Whether a handshake failed because what came is no TLS. A client that does not like the certificate makes sense.
+fn is_nonsense(error: &std::io::Error) -> bool {
+    let tls = error
+        .get_ref()
+        .and_then(|source| source.downcast_ref::<rustls::Error>());
+    tls.is_some_and(|error| !matches!(error, rustls::Error::AlertReceived(_)))
 }
 
 /// Answers one request, or does with it what the BMC's faults say.
@@ -135,10 +144,23 @@ async fn answer(
             let mut request = Request::from_parts(parts, Body::from(body));
             request.extensions_mut().insert(context);
             let Ok(response) = router.oneshot(request).await;
+            log_refusal(verb, &response);
             let due = front.bmc.clock().now() + delay;
             front.bmc.clock().sleep_until(Some(due)).await;
             if reply { Ok(response) } else { Err(Lost) }
         }
+    }
+}
+
+/// Logs what was refused before it reached the BMC's own commands: no credentials, no privilege, a bad body.
+fn log_refusal(verb: Verb, response: &Response<Body>) {
+    let extensions = response.extensions();
+    if response.status().is_client_error()
+        && extensions.get::<Logged>().is_none()
+        && let Some(Some(context)) = extensions.get::<Option<Context>>()
+    {
+        let why = format!("HTTP status {}", response.status().as_u16());
+        context.bmc().refused(verb, &context.origin(), &why);
     }
 }
 

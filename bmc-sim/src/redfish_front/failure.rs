@@ -14,7 +14,12 @@ pub(super) struct Failure {
     args: Vec<String>,
     resolution: &'static str,
     related: Option<String>,
+    logged: bool,
 }
+
+/// Marks an answer whose refusal the power log has already.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Logged;
 
 impl Failure {
     /// `template`: the registry's text with `%1`, `%2`… for `args`.
@@ -39,7 +44,14 @@ impl Failure {
             args,
             resolution,
             related: None,
+            logged: false,
         }
+    }
+
+    /// The BMC itself has refused, and logged it.
+    pub(super) fn logged(mut self) -> Self {
+        self.logged = true;
+        self
     }
 
     fn of_property(mut self, property: &str) -> Self {
@@ -318,6 +330,9 @@ impl IntoResponse for Failure {
         }
         let body = json!({"error": {"code": id, "message": self.text, "@Message.ExtendedInfo": [info]}});
         let mut response = (self.status, body.to_string()).into_response();
+        if self.logged {
+            response.extensions_mut().insert(Logged);
+        }
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         match self.status {

@@ -163,7 +163,7 @@ pub(super) async fn update(
     body::check_patch(boot, &writable, &current["Boot"])?;
     let boot = wanted(&context, boot)?;
     let result = context.bmc().set_boot(boot, &context.origin(), Protocol::Redfish);
-    result.map_err(|error| conflict(&error, "Boot", "override"))?;
+    result.map_err(|error| conflict(&error, "Boot", "override").logged())?;
     Ok(representation::answer(&HeaderMap::new(), resource(&context)))
 }
 
@@ -231,7 +231,7 @@ pub(super) async fn reset(
     let result = context
         .bmc()
         .power(verb, &context.origin(), Some(Protocol::Redfish));
-    result.map_err(|error| conflict(&error, "ResetType", &name))?;
+    result.map_err(|error| conflict(&error, "ResetType", &name).logged())?;
     Ok(no_content())
 }
 

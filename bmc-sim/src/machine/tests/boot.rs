@@ -195,3 +195,33 @@ fn a_double_reset_in_post_spends_a_one_time_override_or_not() {
         assert_eq!(resets, 2);
     }
 }
+
+#[test]
+fn an_on_that_starts_nothing_does_not_hold_the_flags() {
+    let mut bench = Bench::running();
+    bench.pxe(20);
+    bench.power(30, PowerVerb::On).unwrap();
+    bench.at(90, Event::Tick).unwrap();
+    assert_eq!(bench.machine.next_boot(), Some(BootDevice::Disk));
+}
+
+#[test]
+fn flags_held_for_a_boot_that_is_broken_off_lapse() {
+    let mut bench = Bench::new(settings());
+    bench.pxe(0);
+    bench.power(0, PowerVerb::On).unwrap();
+    bench.at(5, Event::ButtonLong(admin())).unwrap();
+    bench.at(65, Event::Tick).unwrap();
+    assert_eq!(bench.machine.boot_override(), None);
+}
+
+#[test]
+fn parameter_3_counts_when_the_time_is_up() {
+    let mut bench = Bench::new(settings());
+    bench.pxe(0);
+    bench
+        .at(30, Event::SetFlagClearing(FlagClearing::KEEP_AFTER_TIMEOUT))
+        .unwrap();
+    bench.at(1000, Event::Tick).unwrap();
+    assert_eq!(bench.machine.next_boot(), Some(BootDevice::Network));
+}
