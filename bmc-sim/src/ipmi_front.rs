@@ -78,7 +78,7 @@ impl IpmiFront {
                 Ok(Some((reply, peer))) => self.send(&socket, reply, peer, &stop).await,
                 Ok(None) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // Linux reports ICMP errors of earlier replies here
+                // it concerns one datagram, not the socket
                 Err(error) => tracing::debug!(bmc = %self.bmc.name(), %error, "cannot receive"),
             }
         }

@@ -192,7 +192,7 @@ async fn bad_actions_are_refused_by_name() {
     std::fs::write(bomb.path(), vec![b' '; bmc_sim::redfish_front::MAX_BODY + 1]).unwrap();
     let body = format!("@{}", bomb.path().display());
     assert_eq!(bench.as_admin(RESET, &["--data-binary", &body]).await.status, 413);
-    assert_eq!(bench.power_log().await, [""; 0]);
+    assert_eq!(bench.power_edges().await, [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -387,7 +387,7 @@ async fn roles_are_enforced() {
     );
     assert_eq!(bench.redfish(SYSTEM, &operator).await.status, 401);
     let entries = bench.control("GET", "/power-log", "").await.json();
-    assert_eq!(entries["entries"][0]["actor"], "operator");
+    assert_eq!(entries["entries"][1]["actor"], "operator");
 }
 
 #[tokio::test(flavor = "multi_thread")]
