@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
@@ -18,6 +19,9 @@ use crate::types::CipherSuite;
 /// Larger than any IPMI datagram; a longer one is cut and then fails to decode.
 const MAX_DATAGRAM: usize = 1024;
 
+/// As good as never, and still a moment that the clock can name.
+const FAR: Duration = Duration::from_hours(24 * 365);
+
 /// The caller's check, asked right before every datagram, retransmissions included. With an error nothing is sent and
 /// the request ends with `Withheld`.
 pub type BeforeSend = Arc<dyn Fn() -> Result<(), Withheld> + Send + Sync>;
@@ -27,7 +31,7 @@ pub type BeforeSend = Arc<dyn Fn() -> Result<(), Withheld> + Send + Sync>;
 pub struct Options {
     /// Retransmissions.
     pub timing: Timing,
-    /// Suites in the order to try; one of them alone to pin it.
+    /// Suites in the order to try, at least one; one alone to pin it.
     pub suites: Vec<CipherSuite>,
     /// Asked right before every datagram.
     pub before_send: BeforeSend,
@@ -48,6 +52,14 @@ impl Default for Options {
 pub struct Client {
     link: Link,
     session: Session,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client")
+            .field("session", &self.session)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -202,25 +214,31 @@ impl Link {
         loop {
             match machine.step(self.start.elapsed(), &mut |buffer| rand::fill(buffer)) {
                 Step::Send(datagram) => self.send(&datagram).await?,
-                Step::WaitUntil(time) => self.receive_until(self.start + time, machine).await?,
+                Step::WaitUntil(time) => self.receive_until(time, machine).await?,
                 Step::Done(output) => return Ok(output),
             }
         }
     }
 
     async fn send(&self, datagram: &[u8]) -> Result<(), Stop> {
+        let mut refused_before = false;
         loop {
             // Waiting comes first, so that nothing is between the check and the datagram.
             self.socket.writable().await.map_err(Stop::Socket)?;
             (self.before_send)().map_err(Stop::Withheld)?;
             match self.socket.try_send(datagram) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // The system tells what became of an earlier datagram, and has not sent this one.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && !refused_before => {
+                    refused_before = true;
+                }
                 result => return lost(result).map(|_| ()),
             }
         }
     }
 
-    async fn receive_until<M: Machine>(&self, deadline: Instant, machine: &mut M) -> Result<(), Stop> {
+    async fn receive_until<M: Machine>(&self, time: Duration, machine: &mut M) -> Result<(), Stop> {
+        let deadline = self.start + time.min(FAR);
         let mut buffer = [0; MAX_DATAGRAM];
         let Ok(result) = timeout_at(deadline, self.socket.recv(&mut buffer)).await else {
             return Ok(());

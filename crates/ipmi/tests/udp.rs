@@ -79,26 +79,21 @@ fn credentials() -> Credentials {
     }
 }
 
-/// Short waits: 30 + 60 ms, or 90 ms for a command sent once.
-fn quick() -> Options {
+/// The n-th of `attempts` waits n times `first_wait` milliseconds.
+fn waits(first_wait: u64, attempts: u32) -> Options {
+    let timing = Timing {
+        first_wait: Duration::from_millis(first_wait),
+        attempts,
+    };
     Options {
-        timing: Timing {
-            first_wait: Duration::from_millis(30),
-            attempts: 2,
-        },
+        timing,
         ..Options::default()
     }
 }
 
-/// Waits for answers that are never lost on loopback: as long as it takes.
+/// For answers that are never lost on loopback: as long as it takes.
 fn patient() -> Options {
-    Options {
-        timing: Timing {
-            first_wait: Duration::from_secs(5),
-            attempts: 2,
-        },
-        ..Options::default()
-    }
+    waits(5000, 2)
 }
 
 #[tokio::test]
@@ -121,13 +116,7 @@ async fn status_is_read_in_a_session_with_either_suite() {
 async fn a_lost_datagram_is_sent_again() {
     // Open Session, RAKP 1, RAKP 3, privilege, status: each lost once.
     let (address, counts) = start(&[1, 3, 5, 7, 9]).await;
-    let options = Options {
-        timing: Timing {
-            first_wait: Duration::from_millis(50),
-            attempts: 5,
-        },
-        ..quick()
-    };
+    let options = waits(50, 5);
     let mut client = Client::open(address, credentials(), options).await.unwrap();
     assert!(
         client
@@ -142,9 +131,7 @@ async fn a_lost_datagram_is_sent_again() {
 #[tokio::test]
 async fn a_power_command_without_an_answer_was_sent_once_and_the_session_goes_on() {
     let (address, counts) = start(&[]).await;
-    let mut client = Client::open(address, credentials(), patient_but_once())
-        .await
-        .unwrap();
+    let mut client = Client::open(address, credentials(), waits(100, 3)).await.unwrap();
     let error = client
         .send(&ChassisControl::PowerDown, Delivery::Once)
         .await
@@ -158,17 +145,6 @@ async fn a_power_command_without_an_answer_was_sent_once_and_the_session_goes_on
             .power_on
     );
     assert_eq!(counts.power_commands.load(Ordering::SeqCst), 1);
-}
-
-/// A wait of 600 ms for the answer that never comes, with attempts enough for the others on a slow machine.
-fn patient_but_once() -> Options {
-    Options {
-        timing: Timing {
-            first_wait: Duration::from_millis(100),
-            attempts: 3,
-        },
-        ..Options::default()
-    }
 }
 
 /// Waits until the BMC has received `sent` datagrams: a retransmission may still be on its way.
@@ -202,11 +178,7 @@ async fn the_caller_s_check_is_asked_before_every_datagram_and_its_no_sends_noth
     };
     let options = Options {
         before_send,
-        timing: Timing {
-            first_wait: Duration::from_millis(50),
-            attempts: 5,
-        },
-        ..quick()
+        ..waits(50, 5)
     };
     let mut client = Client::open(address, credentials(), options.clone())
         .await
@@ -221,7 +193,7 @@ async fn the_caller_s_check_is_asked_before_every_datagram_and_its_no_sends_noth
         .await
         .unwrap_err();
     assert!(matches!(error, RequestError::Withheld { .. }), "{error}");
-    let error = Client::open(address, credentials(), options).await.err().unwrap();
+    let error = Client::open(address, credentials(), options).await.unwrap_err();
     assert!(matches!(error, OpenError::Withheld(_)), "{error}");
     assert_eq!(counts.power_commands.load(Ordering::SeqCst), 0);
     assert_eq!(counts.datagrams.load(Ordering::SeqCst), sent);
@@ -232,13 +204,15 @@ async fn a_closed_port_is_unreachable() {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     drop(socket);
-    let error = Client::open(address, credentials(), quick()).await.err().unwrap();
+    let error = Client::open(address, credentials(), waits(30, 2))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable);
     assert_eq!(
         error.to_string(),
         "cannot open an IPMI session: no answer to Open Session"
     );
-    assert!(!ping(address, &quick()).await.unwrap());
+    assert!(!ping(address, &waits(30, 2)).await.unwrap());
 }
 
 #[tokio::test]

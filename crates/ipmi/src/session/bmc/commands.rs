@@ -36,13 +36,7 @@ impl Bmc {
 
     pub(super) fn in_session(&mut self, packet: &RmcpPlus<'_>, now: Duration, random: Random<'_>) -> Output {
         let id = packet.session_id;
-        let Some(
-            slot @ Slot {
-                stage: Stage::Active(_),
-                ..
-            },
-        ) = self.sessions.get_mut(&id)
-        else {
+        let Some(slot) = self.sessions.get_mut(&id) else {
             return Output::discard(Discard::UnknownSession(id));
         };
         let (message, repeated) = match slot.accept(packet, now) {

@@ -34,7 +34,9 @@ impl Attempts {
             Delivery::Once => {
                 let n = timing.attempts.max(1);
                 Timing {
-                    first_wait: timing.first_wait.saturating_mul(n * (n + 1) / 2),
+                    first_wait: timing
+                        .first_wait
+                        .saturating_mul(n.saturating_mul(n.saturating_add(1)) / 2),
                     attempts: 1,
                 }
             }

@@ -74,8 +74,8 @@ pub enum OpenError {
         /// What the BMC said.
         why: PrivilegeRefusal,
     },
-    /// The BMC forgot the session in the middle of the login.
-    #[error("cannot open an IPMI session: the BMC forgot it during the login: {0}")]
+    /// The BMC lost track of the login. Worth another try.
+    #[error("cannot open an IPMI session: the BMC lost track of the login: {0}")]
     Lost(StatusCode),
     /// The BMC grants other algorithms than were asked for. Never accepted: it could be a downgrade.
     #[error("cannot open an IPMI session: the BMC does not grant the algorithms of {0}")]

@@ -47,7 +47,7 @@ enum Stage {
     Raising(Box<Session>),
     /// Frees the BMC's slot, then fails.
     Closing(Box<Session>, OpenError),
-    /// Tells the BMC that we give up, then fails.
+    /// Tells the BMC by this RAKP 3 that we give up, then fails.
     GivingUp(Vec<u8>, OpenError),
     /// Over, but the driver does not know yet.
     Failed(OpenError),
@@ -95,24 +95,21 @@ impl Opening {
         });
     }
 
-    /// The message that this stage repeats, and what errors call it.
-    fn message(&self) -> Option<(&'static str, Vec<u8>)> {
+    /// The message that this stage repeats: what errors call it, its type and its payload.
+    fn message(&self) -> Option<(&'static str, PayloadType, Vec<u8>)> {
         let tag = self.tag;
         Some(match &self.stage {
             Stage::Opening {
                 suite, console_id, ..
             } => {
-                let privilege = self.credentials.privilege.number();
+                let (privilege, console_id) = (self.credentials.privilege.number(), *console_id);
                 let request = OpenSessionRequest {
                     tag,
                     privilege,
-                    console_id: *console_id,
+                    console_id,
                     algorithms: suite.algorithms(),
                 };
-                (
-                    "Open Session",
-                    RmcpPlus::plain(PayloadType::OpenSessionRequest, &request.encode()),
-                )
+                ("Open Session", PayloadType::OpenSessionRequest, request.encode())
             }
             Stage::Challenging(exchange) => {
                 let Exchange {
@@ -124,22 +121,29 @@ impl Opening {
                 } = *exchange;
                 (
                     "RAKP 1",
-                    RmcpPlus::plain(
-                        PayloadType::Rakp1,
-                        &Rakp1 {
-                            tag,
-                            bmc_id,
-                            random,
-                            role,
-                            user,
-                        }
-                        .encode(),
-                    ),
+                    PayloadType::Rakp1,
+                    Rakp1 {
+                        tag,
+                        bmc_id,
+                        random,
+                        role,
+                        user,
+                    }
+                    .encode(),
                 )
             }
             Stage::Proving(exchange, _) => {
-                let code = exchange.rakp3_code(&self.credentials.password);
-                ("RAKP 3", rakp3(tag, exchange.bmc_id, Ok(code)))
+                let result = Ok(exchange.rakp3_code(&self.credentials.password));
+                (
+                    "RAKP 3",
+                    PayloadType::Rakp3,
+                    Rakp3 {
+                        tag,
+                        bmc_id: exchange.bmc_id,
+                        result,
+                    }
+                    .encode(),
+                )
             }
             _ => return None,
         })
@@ -223,12 +227,13 @@ impl Opening {
                 user: *user,
                 why: Refusal::Password,
             };
-            let farewell = rakp3(
-                self.tag.wrapping_add(1),
-                exchange.bmc_id,
-                Err(StatusCode::INVALID_CHECK_VALUE),
-            );
-            self.stage = Stage::GivingUp(farewell, error);
+            let status = Err(StatusCode::INVALID_CHECK_VALUE);
+            let farewell = Rakp3 {
+                tag: self.tag.wrapping_add(1),
+                bmc_id: exchange.bmc_id,
+                result: status,
+            };
+            self.stage = Stage::GivingUp(farewell.encode(), error);
         }
     }
 
@@ -241,6 +246,11 @@ impl Opening {
             return;
         }
         match rakp4.result {
+            // RAKP 2 proved that the BMC has our password. It refuses ours after all when it made up a new R_C for a
+            // RAKP 1 that came twice: no reason to doubt the credentials.
+            Err(status @ (StatusCode::UNAUTHORIZED_NAME | StatusCode::INVALID_CHECK_VALUE)) => {
+                self.stage = Stage::Failed(OpenError::Lost(status));
+            }
             Err(status) => self.stage = Stage::Failed(self.failure("RAKP 3", exchange.suite, status)),
             Ok(code) if same(keys.rakp4_code(), &code) => {
                 let mut session = Box::new(Session::new(exchange, keys.clone(), self.timing));
@@ -317,9 +327,9 @@ impl Machine for Opening {
         if matches!(self.stage, Stage::Start) {
             self.start(random);
         }
-        if let Some((name, datagram)) = self.message() {
+        if let Some((name, kind, payload)) = self.message() {
             return match self.attempts.turn(now) {
-                Turn::Send => Step::Send(datagram),
+                Turn::Send => Step::Send(RmcpPlus::plain(kind, &payload)),
                 Turn::WaitUntil(time) => Step::WaitUntil(time),
                 Turn::Exhausted => Step::Done(Err(OpenError::Unreachable { message: name })),
             };
@@ -348,7 +358,7 @@ impl Machine for Opening {
             },
             Stage::GivingUp(farewell, error) => {
                 self.stage = Stage::Failed(error);
-                Step::Send(farewell)
+                Step::Send(RmcpPlus::plain(PayloadType::Rakp3, &farewell))
             }
             Stage::Failed(error) => Step::Done(Err(error)),
             _ => Step::Done(Err(OpenError::Lost(StatusCode::INACTIVE_SESSION))),
@@ -381,10 +391,6 @@ fn pending<T>(step: Step<T>) -> Step<<Opening as Machine>::Output> {
         Step::WaitUntil(time) => Step::WaitUntil(time),
         Step::Done(_) => Step::WaitUntil(Duration::ZERO),
     }
-}
-
-fn rakp3(tag: u8, bmc_id: u32, result: Result<Vec<u8>, StatusCode>) -> Vec<u8> {
-    RmcpPlus::plain(PayloadType::Rakp3, &Rakp3 { tag, bmc_id, result }.encode())
 }
 
 fn is_about_suite(status: StatusCode) -> bool {

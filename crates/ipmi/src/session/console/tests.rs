@@ -145,6 +145,23 @@ fn a_wrong_password_is_refused_after_one_login_and_leaves_no_slot() {
 }
 
 #[test]
+fn a_proof_refused_by_a_bmc_that_knows_the_password_is_no_refusal_of_credentials() {
+    let mut bmc = bmc(BmcConfig::default()).unwrap();
+    let mut opening = Opening::new(good(), &CipherSuite::ALL, Timing::default());
+    for _ in ["Open Session", "RAKP 1"] {
+        let answer = answered(&mut bmc, &sent(&mut opening), &[]);
+        opening.receive(&answer);
+    }
+    let mut refusal = answered(&mut bmc, &sent(&mut opening), &[]);
+    refusal[17] = StatusCode::INVALID_CHECK_VALUE.0;
+    opening.receive(&refusal);
+    let Step::Done(Err(error)) = step(&mut opening, 0) else {
+        panic!("goes on")
+    };
+    assert_eq!(error.kind(), ErrorKind::SessionLost);
+}
+
+#[test]
 fn each_refusal_of_a_login_has_its_own_kind() {
     let name = |name: &str| Credentials {
         user: UserName::new(name).unwrap(),
