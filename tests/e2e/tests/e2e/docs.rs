@@ -69,9 +69,13 @@ fn session(page: &str) -> Vec<String> {
 /// Runs one page's commands in one shell, background commands included, inside the run's network: pages name ports,
 /// and those of the machine may be somebody else's.
 fn run(bed: &Bed, root: &Path, script: &str) -> anyhow::Result<()> {
-    let script = format!("set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\nset -x\n{script}");
+    let script =
+        format!("set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\nset -x\n{script}");
     let mut command = bed.run().network().command(Path::new("bash"));
-    command.args(["-c", &script]).current_dir(root).stdin(Stdio::null());
+    command
+        .args(["-c", &script])
+        .current_dir(root)
+        .stdin(Stdio::null());
     let output = at_home(bed, &mut command).output()?;
     if !output.status.success() {
         let (out, err) = (
