@@ -1,0 +1,211 @@
+//! The whole test bed of a run: management cluster with Cluster API, workload cluster, and the grip on each part.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use kube::Client;
+use kube::api::DynamicObject;
+
+use crate::cluster_api::{self, MANAGERS};
+use crate::control_plane::{ControlPlane, Identity, MANAGEMENT, WORKLOAD};
+use crate::objects::{self, Object};
+use crate::process::Process;
+use crate::run::Run;
+use crate::wait::until;
+
+/// Lines of each log that a failed wait shows.
+const TAIL: usize = 5;
+
+/// The programs and manifests that `cargo xtask tools` built.
+#[derive(Debug, Clone)]
+pub struct Tools(PathBuf);
+
+impl Tools {
+    /// Where `cargo xtask` said they are.
+    pub fn from_env() -> anyhow::Result<Self> {
+        let folder = std::env::var_os("METAL_TOOLS")
+            .context("METAL_TOOLS is not set: start through `cargo xtask test e2e` or `cargo xtask demo`")?;
+        Ok(Self(folder.into()))
+    }
+
+    /// The folder of all of them.
+    pub fn folder(&self) -> &Path {
+        &self.0
+    }
+
+    /// The path of a program, such as `kubectl`.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.0.join("bin").join(name)
+    }
+
+    pub(crate) fn manifest(&self, name: &str) -> PathBuf {
+        self.0.join("manifests").join(name)
+    }
+}
+
+/// A running test bed. Dropping it stops and removes everything.
+pub struct Bed {
+    // Fields drop in this order: processes before the network they live in.
+    managers: Vec<Process>,
+    /// The cluster in which Cluster API and our managers run.
+    pub management: ControlPlane,
+    /// The cluster that the machines join.
+    pub workload: ControlPlane,
+    run: Run,
+    tools: Tools,
+}
+
+impl Bed {
+    /// Starts everything and waits until it is ready. `tell` hears what is done, as it is done.
+    pub async fn start(tools: Tools, tell: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Self> {
+        // The tests' own TLS clients use it too; a second installation is refused and does no harm.
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let run = Run::start()?;
+        tell(&format!(
+            "run {} has its network, {}",
+            run.slot().0,
+            run.network().inside()
+        ));
+
+        let identities: Vec<Identity> = MANAGERS.iter().map(|manager| manager.identity()).collect();
+        let (management, workload) = tokio::try_join!(
+            ControlPlane::start(&run, &tools, MANAGEMENT, &identities),
+            ControlPlane::start(&run, &tools, WORKLOAD, &[]),
+        )?;
+        tell("both API servers are ready");
+
+        let client = management.client();
+        until_namespace_default(client).await?;
+        let count = cluster_api::install(client, &tools, &management).await?;
+        let own = objects::apply(client, own_definitions()?).await?;
+        cluster_api::established(client).await?;
+        tell(&format!(
+            "{count} objects of Cluster API and {own} of ours are applied, their kinds are served"
+        ));
+
+        let mut managers = Vec::new();
+        for (manager, identity) in MANAGERS.iter().zip(&identities) {
+            managers.push(manager.start(&run, &tools, &management, identity)?);
+        }
+        for (manager, process) in MANAGERS.iter().zip(&managers) {
+            manager.until_ready(&run, process).await?;
+        }
+        tell("Cluster API's managers are ready");
+        Ok(Self {
+            managers,
+            management,
+            workload,
+            run,
+            tools,
+        })
+    }
+
+    /// The run: its number, folder and network.
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// The programs it was started from.
+    pub fn tools(&self) -> &Tools {
+        &self.tools
+    }
+
+    /// A client of the management cluster.
+    pub fn client(&self) -> &Client {
+        self.management.client()
+    }
+
+    /// All processes.
+    pub fn parts(&self) -> impl Iterator<Item = &Process> {
+        self.management
+            .processes()
+            .iter()
+            .chain(self.workload.processes())
+            .chain(&self.managers)
+    }
+
+    /// One process by name, to stop, kill or start again.
+    pub fn part(&self, name: &str) -> anyhow::Result<&Process> {
+        self.parts().find(|part| part.name() == name).with_context(|| {
+            let names: Vec<_> = self.parts().map(Process::name).collect();
+            format!("the test bed has no part {name:?}; it has {}", names.join(", "))
+        })
+    }
+
+    /// Waits until a manager of Cluster API that was killed and started again is ready.
+    pub async fn until_manager_ready(&self, name: &str) -> anyhow::Result<()> {
+        let manager = MANAGERS
+            .iter()
+            .find(|manager| manager.name == name)
+            .with_context(|| format!("no manager {name:?}"))?;
+        manager.until_ready(&self.run, self.part(name)?).await
+    }
+
+    /// Applies the objects of a YAML text to the management cluster.
+    pub async fn apply(&self, yaml: &str) -> anyhow::Result<usize> {
+        objects::apply(self.client(), objects::parse(yaml)?).await
+    }
+
+    /// Makes the workload cluster the one that a Cluster `namespace/name` will find.
+    pub async fn lend_workload_to(&self, namespace: &str, name: &str) -> anyhow::Result<()> {
+        let secrets = cluster_api::cluster_secrets(namespace, name, &self.workload);
+        let secrets = secrets
+            .into_iter()
+            .map(serde_json::from_value)
+            .collect::<Result<_, _>>()?;
+        objects::apply(self.client(), secrets).await.map(|_| ())
+    }
+
+    /// Waits until `check` answers `Some`. The error shows `concerned` with their conditions, and every part's log tail.
+    pub async fn wait_for<T, F>(
+        &self,
+        what: &str,
+        deadline: Duration,
+        concerned: &[Object],
+        check: impl FnMut() -> F,
+    ) -> anyhow::Result<T>
+    where
+        F: Future<Output = anyhow::Result<Option<T>>>,
+    {
+        match until(what, deadline, check).await {
+            Ok(value) => Ok(value),
+            Err(error) => Err(anyhow::anyhow!("{error:#}\n{}", self.report(concerned).await)),
+        }
+    }
+
+    async fn report(&self, concerned: &[Object]) -> String {
+        let mut report = String::from("the objects concerned:\n");
+        for object in concerned {
+            report.push_str(&object.story(self.client()).await);
+        }
+        for part in self.parts() {
+            writeln!(report, "\nlog of {} ends:\n{}", part.name(), part.log_tail(TAIL)).ok();
+        }
+        report
+    }
+}
+
+/// The checked-in CustomResourceDefinitions and admission policies of this project.
+fn own_definitions() -> anyhow::Result<Vec<DynamicObject>> {
+    let mut objects = Vec::new();
+    for folder in ["../../crds", "../../config/policy"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        for file in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
+            objects.extend(objects::parse(&fs::read_to_string(file?.path())?)?);
+        }
+    }
+    Ok(objects)
+}
+
+/// Objects in a namespace are refused until the namespace and its service account exist.
+async fn until_namespace_default(client: &Client) -> anyhow::Result<()> {
+    let account = Object::namespaced("v1", "ServiceAccount", "default", "default");
+    until("service account default", Duration::from_mins(1), || {
+        account.get(client)
+    })
+    .await
+    .map(|_| ())
+}

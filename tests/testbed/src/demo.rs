@@ -1,0 +1,108 @@
+//! The main job on one machine, as far as it is built: a real Cluster API takes a Cluster up to what it waits for.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::first_cluster::{self, FirstCluster};
+use crate::{Bed, Tools};
+
+/// Shows the main job on this machine, with real parts. Needs root (network namespaces).
+#[derive(Debug, Parser)]
+#[command(name = "demo", bin_name = "cargo xtask demo")]
+pub struct Demo {
+    /// Leave everything running at the end, until Ctrl-C.
+    #[arg(long)]
+    keep: bool,
+}
+
+impl Demo {
+    /// Runs it until it ends or is interrupted; either way nothing is left behind.
+    pub fn run(self) -> ExitCode {
+        let runtime = match tokio::runtime::Runtime::new() {
+            Ok(runtime) => runtime,
+            Err(error) => return failed(&error.into()),
+        };
+        // Dropping the show's future stops and removes all that it started.
+        let outcome = runtime.block_on(async {
+            tokio::select! {
+                shown = self.show() => Some(shown),
+                () = interrupted() => None,
+            }
+        });
+        match outcome {
+            Some(Ok(())) => ExitCode::SUCCESS,
+            Some(Err(error)) => failed(&error),
+            None => {
+                say("interrupted: everything is stopped and removed");
+                ExitCode::from(130)
+            }
+        }
+    }
+
+    async fn show(&self) -> anyhow::Result<()> {
+        let start = Instant::now();
+        let tell = move |line: &str| say(&format!("{:>5.1} s  {line}", start.elapsed().as_secs_f64()));
+        let bed = Bed::start(Tools::from_env()?, &tell).await?;
+        let cluster = FirstCluster::new("default", "first");
+        cluster.apply(&bed).await?;
+        tell("Cluster first with a Talos control-plane Machine is applied");
+        cluster.until_it_waits(&bed, Duration::from_mins(1)).await?;
+        tell("Cluster API has reconciled it up to what it waits for:");
+        for object in cluster.objects() {
+            say(&object.story(bed.client()).await);
+        }
+        say(first_cluster::WHAT_IS_MISSING);
+        self.keep_running(&bed).await
+    }
+
+    async fn keep_running(&self, bed: &Bed) -> anyhow::Result<()> {
+        if !self.keep {
+            return Ok(());
+        }
+        say(&format!(
+            "Everything keeps running until Ctrl-C. In another terminal:\n\
+             \n    export KUBECONFIG={}\
+             \n    {kubectl} get clusters,machines,talosconfigs\
+             \n    {kubectl} describe cluster first\
+             \n    {kubectl} --kubeconfig {} get nodes\
+             \n\nLogs are in {}",
+            bed.management.kubeconfig().display(),
+            bed.workload.kubeconfig().display(),
+            bed.run().folder().join("log").display(),
+            kubectl = bed.tools().program("kubectl").display(),
+        ));
+        std::future::pending().await
+    }
+}
+
+/// Ends when somebody asks this process to end.
+async fn interrupted() {
+    let on = |kind| signal(kind).ok();
+    let (interrupt, terminate, hangup) = (
+        on(SignalKind::interrupt()),
+        on(SignalKind::terminate()),
+        on(SignalKind::hangup()),
+    );
+    let (Some(mut interrupt), Some(mut terminate), Some(mut hangup)) = (interrupt, terminate, hangup) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("the demo failed: {error:#}");
+    ExitCode::FAILURE
+}
+
+// The demo's output is what it is for.
+#[expect(clippy::print_stdout)]
+fn say(line: &str) {
+    println!("{line}");
+}

@@ -1,0 +1,100 @@
+//! The network of a run: a namespace of its own and one veth pair that leads to it from the machine.
+
+use std::net::Ipv4Addr;
+use std::process::Command;
+
+use anyhow::{Context, bail};
+
+use crate::run::Slot;
+
+/// A network namespace with a loopback and one address that the machine can reach.
+#[derive(Debug, Clone)]
+pub struct Network {
+    slot: Slot,
+}
+
+impl Network {
+    /// Makes the namespace of `slot` and the veth pair into it.
+    pub(crate) fn create(slot: Slot) -> anyhow::Result<Self> {
+        let this = Self { slot };
+        let (namespace, outer) = (this.namespace(), this.outer_link());
+        ip(&["netns", "add", &namespace])?;
+        ip(&["-n", &namespace, "link", "set", "lo", "up"])?;
+        ip(&[
+            "link", "add", &outer, "type", "veth", "peer", "name", "uplink", "netns", &namespace,
+        ])?;
+        ip(&["addr", "add", &format!("{}/24", this.outside()), "dev", &outer])?;
+        ip(&["link", "set", &outer, "up"])?;
+        ip(&[
+            "-n",
+            &namespace,
+            "addr",
+            "add",
+            &format!("{}/24", this.inside()),
+            "dev",
+            "uplink",
+        ])?;
+        ip(&["-n", &namespace, "link", "set", "uplink", "up"])?;
+        Ok(this)
+    }
+
+    /// The name of the namespace, for `ip netns exec`.
+    pub fn namespace(&self) -> String {
+        format!("metal-{}", self.slot.0)
+    }
+
+    /// The machine's end of the veth pair.
+    pub fn outer_link(&self) -> String {
+        format!("metal{}", self.slot.0)
+    }
+
+    /// The machine's address on the pair.
+    pub fn outside(&self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 213, self.slot.0, 1)
+    }
+
+    /// The namespace's address on the pair: what `kubectl` and `curl` on the machine talk to.
+    pub fn inside(&self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 213, self.slot.0, 2)
+    }
+
+    /// A command that runs in this namespace and dies with the thread that starts it.
+    ///
+    /// Both wrappers exec in place, so the child's process id is the program's own.
+    pub fn command(&self, program: &std::path::Path) -> Command {
+        let mut command = Command::new("ip");
+        command
+            .args([
+                "netns",
+                "exec",
+                &self.namespace(),
+                "setpriv",
+                "--pdeathsig",
+                "KILL",
+                "--",
+            ])
+            .arg(program);
+        command
+    }
+
+    /// The network that a dead run in `slot` may have left.
+    pub(crate) fn of(slot: Slot) -> Self {
+        Self { slot }
+    }
+}
+
+/// Runs `ip ARGS`; the error carries its own words.
+pub(crate) fn ip(args: &[&str]) -> anyhow::Result<String> {
+    let output = Command::new("ip")
+        .args(args)
+        .output()
+        .context("cannot run `ip` (Debian package iproute2)")?;
+    if !output.status.success() {
+        bail!(
+            "`ip {}` failed: {}",
+            args.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

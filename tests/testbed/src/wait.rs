@@ -1,0 +1,57 @@
+//! Level-triggered waits: look at the state again and again until it is as wanted, or the deadline has passed.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+/// Pause between two looks.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Looks with `check` until it answers `Some` or `deadline` has passed. The error tells what was waited for,
+/// how long, and the last reason why not.
+pub async fn until<T, C, F>(what: &str, deadline: Duration, mut check: C) -> anyhow::Result<T>
+where
+    C: FnMut() -> F,
+    F: Future<Output = anyhow::Result<Option<T>>>,
+{
+    let end = Instant::now() + deadline;
+    loop {
+        let why_not = match check().await {
+            Ok(Some(value)) => return Ok(value),
+            Ok(None) => None,
+            Err(error) => Some(error),
+        };
+        if Instant::now() >= end {
+            let late = format!("{what}: not so after {} s", deadline.as_secs_f32());
+            return Err(
+                why_not.map_or_else(|| anyhow::anyhow!("{late}"), |error| error.context(late.clone()))
+            );
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_state_that_comes_late_is_seen() {
+        let start = Instant::now();
+        let check = || async move { Ok((start.elapsed() > Duration::from_secs(5)).then_some(7)) };
+        assert_eq!(until("seven", Duration::from_secs(6), check).await.unwrap(), 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_tells_what_was_waited_for_and_why_not() {
+        let check = || async { anyhow::bail!("connection refused") };
+        let error = until::<(), _, _>("API server ready", Duration::from_secs(3), check)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            format!("{error:#}"),
+            "API server ready: not so after 3 s: connection refused"
+        );
+    }
+}

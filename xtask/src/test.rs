@@ -1,0 +1,227 @@
+//! `cargo xtask test`: the steps of CI, each with its budget, and the table at the end.
+
+use std::time::{Duration, Instant};
+
+use crate::exec::{Failure, cargo};
+use crate::tools;
+
+/// The help text of the step words; kept beside the steps.
+macro_rules! steps_help {
+    () => {
+        "Steps: tools, fmt, clippy, build, unit, e2e (all of them without arguments). \
+         A last word that is no step filters the tests of unit and e2e by name."
+    };
+}
+pub(crate) use steps_help as STEPS_HELP;
+
+/// One step of CI.
+struct Step {
+    name: &'static str,
+    /// Seconds on a quiet machine with two cores and nothing cached.
+    budget: u64,
+    run: fn(Option<&str>) -> Result<Count, Failure>,
+}
+
+/// In the order in which they find mistakes soonest.
+const STEPS: &[Step] = &[
+    Step {
+        name: "fmt",
+        budget: 5,
+        run: |_| {
+            cargo(["fmt", "--all", "--check"])
+                .run()
+                .map(|()| Count::default())
+        },
+    },
+    Step {
+        name: "clippy",
+        budget: 150,
+        run: |_| clippy(),
+    },
+    Step {
+        name: "build",
+        budget: 390,
+        run: |_| build().map(|()| Count::default()),
+    },
+    Step {
+        name: "unit",
+        budget: 360,
+        run: unit,
+    },
+    Step {
+        name: "tools",
+        budget: 660,
+        run: |_| tools::ensure().map(|_| Count::default()),
+    },
+    Step {
+        name: "e2e",
+        budget: 1200,
+        run: e2e,
+    },
+];
+
+/// Tests that ran in a step, as the test binaries count them.
+#[derive(Default, Clone, Copy)]
+struct Count {
+    passed: u64,
+    failed: u64,
+}
+
+/// Runs the steps that `words` name (all when none does); a last word that names none is a filter for test names.
+pub(crate) fn run(words: &[String]) -> Result<(), Failure> {
+    let is_step = |word: &String| STEPS.iter().any(|step| step.name == *word);
+    let (steps, filter) = match words.split_last() {
+        Some((last, rest)) if !is_step(last) => (rest, Some(last.as_str())),
+        _ => (words, None),
+    };
+    if let Some(unknown) = steps.iter().find(|word| !is_step(word)) {
+        let names: Vec<_> = STEPS.iter().map(|step| step.name).collect();
+        return Err(Failure(format!(
+            "{unknown:?} is no step; the steps are {}",
+            names.join(", ")
+        )));
+    }
+    let tested = |step: &Step| ["unit", "e2e"].contains(&step.name);
+    let chosen = STEPS.iter().filter(|step| match (steps, filter) {
+        ([], None) => true,
+        ([], Some(_)) => tested(step),
+        (steps, _) => steps.iter().any(|name| name == step.name),
+    });
+
+    let mut table = Vec::new();
+    let mut total = Count::default();
+    let mut failure = None;
+    for step in chosen {
+        eprintln!("\n=== {} (budget {} s)", step.name, step.budget);
+        let start = Instant::now();
+        let result = (step.run)(filter);
+        table.push((step.name, start.elapsed(), step.budget));
+        match result {
+            Ok(count) => {
+                total.passed += count.passed;
+                total.failed += count.failed;
+            }
+            Err(error) => {
+                failure = Some(Failure(format!("step {}: {error}", step.name)));
+                total.failed += 1;
+                break;
+            }
+        }
+    }
+    print_table(&table);
+    println!("total: {} passed, {} failed", total.passed, total.failed);
+    match failure {
+        Some(failure) => Err(failure),
+        // A filter that matches nothing must not look like success.
+        None if total.passed == 0 && filter.is_some() => Err(Failure(format!(
+            "no test has {:?} in its name",
+            filter.unwrap_or_default()
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn print_table(rows: &[(&str, Duration, u64)]) {
+    println!("\n{:<8} {:>9} {:>9}", "step", "seconds", "budget");
+    for (name, took, budget) in rows {
+        let late = if took.as_secs() > *budget { "  over" } else { "" };
+        println!("{name:<8} {:>9.1} {budget:>9}{late}", took.as_secs_f64());
+    }
+    let (took, budget) = rows
+        .iter()
+        .fold((0.0, 0), |(t, b), row| (t + row.1.as_secs_f64(), b + row.2));
+    println!("{:<8} {took:>9.1} {budget:>9}", "sum");
+}
+
+/// Everything with the features of the whole workspace, tests included: any other selection would flip features and rebuild.
+const ALL: [&str; 3] = ["--locked", "--workspace", "--all-targets"];
+
+fn clippy() -> Result<Count, Failure> {
+    cargo(["clippy"])
+        .args(ALL)
+        .args(["--", "-D", "warnings"])
+        .run()
+        .map(|()| Count::default())
+}
+
+/// Builds everything, also for the demo: what one command built, the other uses.
+pub(crate) fn build() -> Result<(), Failure> {
+    cargo(["build"]).args(ALL).run()
+}
+
+/// Unit, property and model tests; the e2e target sets `test = false` and is a step of its own.
+fn unit(filter: Option<&str>) -> Result<Count, Failure> {
+    counted(
+        cargo(["test"])
+            .args(ALL)
+            .args(["--quiet", "--no-fail-fast", "--"])
+            .args(filter),
+        filter,
+    )
+}
+
+/// The tests on real parts. The binaries that they start are built first.
+fn e2e(filter: Option<&str>) -> Result<Count, Failure> {
+    let tools = tools::ensure()?;
+    build()?;
+    let test = cargo(["test", "--locked", "--workspace", "--test", "e2e", "--"]).args(filter);
+    counted(test.env(tools::TOOLS_VARIABLE, tools), filter)
+}
+
+/// Runs a test command, shows its output and adds up its `test result:` lines.
+fn counted(command: crate::exec::Program, filter: Option<&str>) -> Result<Count, Failure> {
+    let mut count = Count::default();
+    command.watch_stdout(|line| {
+        println!("{line}");
+        if let Some(result) = parse_result(line) {
+            count.passed += result.passed;
+            count.failed += result.failed;
+        }
+    })?;
+    // A check that looked at nothing proves nothing.
+    if count.passed == 0 && filter.is_none() {
+        return Err(Failure("no test ran".into()));
+    }
+    Ok(count)
+}
+
+/// `test result: ok. 3 passed; 0 failed; …` → 3 and 0.
+fn parse_result(line: &str) -> Option<Count> {
+    let (_, rest) = line.trim().strip_prefix("test result: ")?.split_once(". ")?;
+    let mut count = Count::default();
+    for part in rest.split("; ") {
+        match part.split_once(' ') {
+            Some((n, "passed")) => count.passed = n.parse().ok()?,
+            Some((n, "failed")) => count.failed = n.parse().ok()?,
+            _ => {}
+        }
+    }
+    Some(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn result_lines_are_counted() {
+        let line =
+            "test result: ok. 31 passed; 2 failed; 0 ignored; 0 measured; 1 filtered out; finished in 0.06s";
+        let count = parse_result(line).unwrap();
+        assert_eq!((count.passed, count.failed), (31, 2));
+        assert!(parse_result("test foo ... ok").is_none());
+    }
+
+    #[test]
+    fn the_help_names_every_step() {
+        for step in STEPS {
+            assert!(STEPS_HELP!().contains(step.name), "{}", step.name);
+        }
+    }
+
+    #[test]
+    fn a_word_in_front_that_is_no_step_is_refused_by_name() {
+        let error = run(&["unitt".into(), "e2e".into()]).unwrap_err();
+        assert!(error.to_string().contains("\"unitt\" is no step"), "{error}");
+    }
+}
