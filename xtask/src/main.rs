@@ -34,8 +34,7 @@ enum Command {
     },
     /// Run everything CI runs, or the steps named; a last word that is no step filters the tests by name.
     Test {
-        #[doc = test::STEPS_HELP!()]
-        #[arg(value_name = "STEP|FILTER")]
+        #[arg(value_name = "STEP|FILTER", help = test::STEPS_HELP)]
         words: Vec<String>,
     },
     /// Install what the tests and the demo need: Debian packages (as root), Go, the Go-built test bed.
@@ -63,8 +62,7 @@ fn main() -> ExitCode {
 /// Builds and runs the demo with the tools it needs.
 fn demo(args: &[String]) -> Result<(), Failure> {
     let tools = tools::ensure()?;
-    // All bins, with the features of the whole workspace: what `test` builds is used here and vice versa.
-    cargo(["build", "--locked", "--workspace", "--bins"]).run()?;
+    test::build()?;
     program(root().join("target/debug/demo"))
         .args(args)
         .env(tools::TOOLS_VARIABLE, &tools)
