@@ -83,7 +83,7 @@ impl Bed {
         let own = objects::apply(client, own_definitions()?).await?;
         cluster_api::established(client).await?;
         tell(&format!(
-            "{count} objects of Cluster API and {own} definitions of ours are applied and served"
+            "{count} objects of Cluster API and {own} of ours are applied, their kinds are served"
         ));
 
         let mut managers = Vec::new();
@@ -172,7 +172,7 @@ impl Bed {
     {
         match until(what, deadline, check).await {
             Ok(value) => Ok(value),
-            Err(error) => Err(error.context(self.report(concerned).await)),
+            Err(error) => Err(anyhow::anyhow!("{error:#}\n{}", self.report(concerned).await)),
         }
     }
 
@@ -188,12 +188,14 @@ impl Bed {
     }
 }
 
-/// The checked-in CustomResourceDefinitions of this project.
+/// The checked-in CustomResourceDefinitions and admission policies of this project.
 fn own_definitions() -> anyhow::Result<Vec<DynamicObject>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crds");
     let mut objects = Vec::new();
-    for file in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
-        objects.extend(objects::parse(&fs::read_to_string(file?.path())?)?);
+    for folder in ["../../crds", "../../config/policy"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        for file in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
+            objects.extend(objects::parse(&fs::read_to_string(file?.path())?)?);
+        }
     }
     Ok(objects)
 }

@@ -2,8 +2,11 @@
 //!
 //! Run them through `cargo xtask test e2e [FILTER]`, which builds what they need.
 
+mod api;
 mod clusters;
+mod docs;
 mod runs;
+mod shell;
 mod waits;
 mod world;
 
@@ -27,7 +30,11 @@ fn main() {
     let arguments = Arguments::from_args();
     let world = World::new();
     let trials = trials![world;
+        beside api: definitions_apply_without_a_warning, bad_values_are_refused_by_name, documented_samples_apply,
+            older_versions_are_listed_but_not_served, a_server_without_spec_is_not_accepted, every_kind_explains_itself,
+            templates_are_immutable_but_for_a_dry_run_of_cluster_class;
         beside clusters: a_cluster_waits_for_its_metal_cluster, bad_objects_are_refused_by_the_real_webhooks;
+        beside docs: every_command_in_readme_and_docs_works, every_page_is_in_the_summary;
         beside runs: a_killed_run_is_cleaned_up_by_the_next, a_run_ends_without_a_trace_beside_another;
         beside waits: a_failed_wait_shows_objects_conditions_and_logs, the_written_kubeconfigs_work_from_a_terminal;
         alone clusters: a_killed_manager_goes_on_where_it_was, the_api_server_and_etcd_come_back_with_their_data;

@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 const KILL_AFTER: [&str; 5] = [
     "has its network",
     "both API servers are ready",
-    "are applied and served",
+    "their kinds are served",
     "managers are ready",
     "up to what it waits for",
 ];

@@ -1,10 +1,11 @@
 //! What a developer sees: a wait that fails explains itself, a kubeconfig opens the test bed from a terminal.
 
-use std::process::Command;
 use std::time::Duration;
 
 use testbed::first_cluster::FirstCluster;
 use testbed::{Bed, Object};
+
+use crate::shell::kubectl;
 
 pub(crate) async fn a_failed_wait_shows_objects_conditions_and_logs(bed: &Bed) -> anyhow::Result<()> {
     let cluster = FirstCluster::new("default", "shown");
@@ -32,24 +33,13 @@ pub(crate) async fn a_failed_wait_shows_objects_conditions_and_logs(bed: &Bed) -
 }
 
 pub(crate) async fn the_written_kubeconfigs_work_from_a_terminal(bed: &Bed) -> anyhow::Result<()> {
-    for (kubeconfig, want) in [
-        (bed.management.kubeconfig(), "capi-system"),
-        (bed.workload.kubeconfig(), "kube-system"),
-    ] {
-        let output = Command::new(bed.tools().program("kubectl"))
-            .arg(format!("--kubeconfig={}", kubeconfig.display()))
-            .arg(format!(
-                "--cache-dir={}",
-                bed.run().folder().join("kubectl").display()
-            ))
-            .args(["get", "namespaces"])
-            .output()?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(
-            text.contains(want),
-            "{text}{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
+    let namespaces = kubectl(bed, &["get", "namespaces"])?;
+    assert!(namespaces.contains("capi-system"), "{namespaces}");
+    let workload = bed.workload.kubeconfig().display().to_string();
+    let namespaces = kubectl(bed, &["--kubeconfig", &workload, "get", "namespaces"])?;
+    assert!(
+        namespaces.contains("kube-system") && !namespaces.contains("capi-system"),
+        "{namespaces}"
+    );
     Ok(())
 }

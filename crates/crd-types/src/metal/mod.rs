@@ -1,0 +1,20 @@
+//! Group `metal.sidero.dev`: machines, what they boot, and which of them a cluster may take. All cluster-scoped.
+
+mod environment;
+mod hardware;
+mod server;
+mod server_class;
+
+pub use environment::{Asset, AssetCondition, Environment, EnvironmentSpec, EnvironmentStatus, Kernel};
+pub use hardware::{
+    Compute, Hardware, Memory, MemoryModule, Network, NetworkInterface, Processor, Storage, StorageDevice,
+    System,
+};
+pub use server::{
+    Bmc, BootFromDiskMethod, CredentialSource, ManagementApi, Mode, NodeAddress, Password, PxeMode,
+    ReclaimPolicy, SecretKeyRef, Server, ServerSpec, ServerStatus, Wipe, WipeDisks, WipeMethod,
+};
+pub use server_class::{Qualifiers, ServerClass, ServerClassSpec, ServerClassStatus};
+
+/// Name of the group.
+pub const GROUP: &str = "metal.sidero.dev";
