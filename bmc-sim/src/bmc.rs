@@ -178,18 +178,36 @@ impl Bmc {
         &self.clock
     }
 
-    /// Lets a request arrive: counts it, unless a fault keeps it away.
+    /// What keeps a request from being read at all: no power, a restart, and the faults that take any request.
+    pub fn stopped(&self, protocol: Protocol) -> Option<Fate> {
+        let mut state = self.settled();
+        let now = self.clock.now();
+        // no such fault asks for the verb
+        let request = Some((Verb::Other, protocol));
+        if !state.reachable(now) {
+            return Some(Fate::Unreachable);
+        }
+        if state.faults.bites(Fault::Hang, request, now).is_some() {
+            return Some(Fate::Hung);
+        }
+        let any_verb = state
+            .faults
+            .spec(Fault::RequestLoss, now)
+            .is_some_and(|spec| spec.verbs.is_none());
+        let lost = any_verb && state.faults.bites(Fault::RequestLoss, request, now).is_some();
+        lost.then_some(Fate::Lost)
+    }
+
+    /// Takes a request that was read: counts it, unless a fault for its verb lost it on its way.
     pub fn receive(&self, verb: Verb, protocol: Protocol) -> Fate {
         let mut state = self.settled();
         let now = self.clock.now();
         let request = Some((verb, protocol));
-        if !state.reachable(now) {
-            return Fate::Unreachable;
-        }
-        if state.faults.bites(Fault::Hang, request, now).is_some() {
-            return Fate::Hung;
-        }
-        if state.faults.bites(Fault::RequestLoss, request, now).is_some() {
+        let by_verb = state
+            .faults
+            .spec(Fault::RequestLoss, now)
+            .is_some_and(|spec| spec.verbs.is_some());
+        if by_verb && state.faults.bites(Fault::RequestLoss, request, now).is_some() {
             return Fate::Lost;
         }
         state.counters.commands[verb as usize] += 1;

@@ -1,6 +1,6 @@
 //! The IPMI front end of one BMC: datagrams in and out, and the faults of the way there and back.
 //!
-//! RMCP+ itself is the `ipmi` crate's; what the commands mean is [`commands`]'s.
+//! RMCP+ itself is the `ipmi` crate's; what the commands mean is in `commands`.
 
 mod commands;
 #[cfg(test)]
@@ -113,7 +113,7 @@ impl IpmiFront {
     /// Takes one datagram through the session machine, the faults and the commands.
     fn datagram(&mut self, datagram: &[u8], peer: SocketAddr) -> Option<Reply> {
         let bmc = self.bmc.clone();
-        if !bmc.reachable() {
+        if bmc.stopped(Protocol::Ipmi).is_some() {
             return None;
         }
         let generation = bmc.generation();
@@ -145,7 +145,7 @@ impl IpmiFront {
             _ if is_login => Verb::Login,
             _ => Verb::Other,
         };
-        // A request that is lost from here on has moved its session's window all the same: a console that
+        // What is lost for its verb had to be read to know it, and has moved its session's window: a console that
         // retransmits under the old session sequence number is not heard again.
         let Fate::Answered {
             delay,

@@ -32,8 +32,8 @@ pub struct Entry {
     pub t: String,
     /// The BMC's name in the fleet file.
     pub bmc: Arc<str>,
-    /// Who: a BMC user, the name given to the control API (`control-api` if none), or `machine` where the
-    /// machine did it by itself.
+    /// Who: a BMC user, `anonymous` without good credentials, the name given to the control API (`control-api`
+    /// if none), or `machine` where the machine did it by itself.
     pub actor: Arc<str>,
     /// Whence: `ipmi://`, `redfish://` or `control://` with the peer's address and port; or `machine`.
     pub source: Arc<str>,

@@ -63,8 +63,7 @@ fn main() -> ExitCode {
 /// Builds and runs the demo with the tools it needs.
 fn demo(args: &[String]) -> Result<(), Failure> {
     let tools = tools::ensure()?;
-    // All bins, with the features of the whole workspace: what `test` builds is used here and vice versa.
-    cargo(["build", "--locked", "--workspace", "--bins"]).run()?;
+    test::build()?;
     program(root().join("target/debug/demo"))
         .args(args)
         .env(tools::TOOLS_VARIABLE, &tools)

@@ -79,6 +79,12 @@ impl Bench {
             .2
     }
 
+    fn receive(&self, verb: Verb, protocol: Protocol) -> Fate {
+        self.bmc
+            .stopped(protocol)
+            .unwrap_or_else(|| self.bmc.receive(verb, protocol))
+    }
+
     fn reported(&self) -> PowerState {
         self.bmc.reported_power(Protocol::Ipmi)
     }
@@ -157,7 +163,7 @@ async fn a_host_stopped_while_it_shuts_down_does_not_switch_its_successor_off() 
 #[tokio::test(start_paused = true)]
 async fn loss_hang_and_delay_decide_the_fate_of_a_request() {
     let bench = Bench::new();
-    let receive = || bench.bmc.receive(Verb::On, Protocol::Ipmi);
+    let receive = || bench.receive(Verb::On, Protocol::Ipmi);
     let answered = Fate::Answered {
         delay: Duration::ZERO,
         reply: true,
@@ -165,6 +171,7 @@ async fn loss_hang_and_delay_decide_the_fate_of_a_request() {
     assert_eq!(receive(), answered);
     for (fault, json, fate) in [
         (Fault::RequestLoss, r#"{"next": 1}"#, Fate::Lost),
+        (Fault::RequestLoss, r#"{"next": 1, "verbs": ["on"]}"#, Fate::Lost),
         (
             Fault::ReplyLoss,
             r#"{"next": 1}"#,
@@ -185,12 +192,13 @@ async fn loss_hang_and_delay_decide_the_fate_of_a_request() {
     ] {
         bench.fault(fault, json);
         assert_eq!(receive(), fate);
-        assert_eq!(bench.bites(fault), 1);
+        assert!(bench.bites(fault) >= 1);
         bench.bmc.clear_fault(Some(fault));
         assert_eq!(receive(), answered);
     }
     // lost and hung requests never arrived
-    assert_eq!(bench.bmc.counters().commands(Verb::On), 7);
+    assert_eq!(bench.bmc.counters().commands(Verb::On), 8);
+    assert_eq!(bench.bites(Fault::RequestLoss), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -273,7 +281,7 @@ async fn a_right_password_is_refused_where_the_fault_says_so() {
 async fn a_bmc_that_restarts_or_lost_mains_is_unreachable_and_forgets_its_sessions() {
     let bench = Bench::new();
     let origin = Origin::new("admin", "redfish://127.0.0.1:1");
-    let receive = || bench.bmc.receive(Verb::GetPower, Protocol::Redfish);
+    let receive = || bench.receive(Verb::GetPower, Protocol::Redfish);
     bench.bmc.reset_bmc(&origin, Protocol::Redfish).unwrap();
     assert_eq!((receive(), bench.bmc.generation()), (Fate::Unreachable, 1));
     bench.pass(31).await;

@@ -134,7 +134,8 @@ async fn answer(
         Ok(Err(_)) | Err(_) => return Err(Lost),
     };
     let verb = verb_of(&parts.method, parts.uri.path(), &body);
-    match front.bmc.receive(verb, Protocol::Redfish) {
+    let stopped = front.bmc.stopped(Protocol::Redfish);
+    match stopped.unwrap_or_else(|| front.bmc.receive(verb, Protocol::Redfish)) {
         Fate::Unreachable | Fate::Lost => Err(Lost),
         Fate::Hung => {
             front.bmc.hang_over(Protocol::Redfish).await;

@@ -61,7 +61,7 @@ impl Network {
     /// A command that runs in this namespace and dies with the thread that starts it.
     ///
     /// Both wrappers exec in place, so the child's process id is the program's own.
-    pub(crate) fn command(&self, program: &std::path::Path) -> Command {
+    pub fn command(&self, program: &std::path::Path) -> Command {
         let mut command = Command::new("ip");
         command
             .args([

@@ -52,7 +52,8 @@ proptest! {
 
     #[test]
     fn open_session_survives(
-        tag: u8, privilege in 0u8..16, console_id: u32, bmc_id: u32, algorithms in algorithms(), error in prop::option::of(status()),
+        tag: u8, privilege in 0u8..16, console_id: u32, bmc_id: u32, algorithms in algorithms(),
+        error in prop::option::of(status()),
     ) {
         let request = OpenSessionRequest { tag, privilege, console_id, algorithms };
         prop_assert_eq!(OpenSessionRequest::decode(&request.encode()), Ok(request));
@@ -63,8 +64,8 @@ proptest! {
 
     #[test]
     fn rakp_messages_survive(
-        tag: u8, id: u32, random: [u8; 16], guid: [u8; 16], role: u8, name in prop::collection::vec(any::<u8>(), 0..=16),
-        code in code(),
+        tag: u8, id: u32, random: [u8; 16], guid: [u8; 16], role: u8,
+        name in prop::collection::vec(any::<u8>(), 0..=16), code in code(),
     ) {
         let user = UserName::new(name).unwrap();
         let rakp1 = Rakp1 { tag, bmc_id: id, random, role: Role(role), user };
@@ -79,7 +80,9 @@ proptest! {
     }
 
     #[test]
-    fn packets_outside_a_session_survive(payload in prop::collection::vec(any::<u8>(), 0..255), sequence: u32, id: u32, tag: u8) {
+    fn packets_outside_a_session_survive(
+        payload in prop::collection::vec(any::<u8>(), 0..255), sequence: u32, id: u32, tag: u8,
+    ) {
         let packet = Ipmi15 { sequence, session_id: id, payload: &payload };
         let bytes = packet.encode();
         prop_assert_eq!(Datagram::decode(&bytes), Ok(Datagram::Ipmi15(packet)));

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, bail};
 use testbed::Bed;
@@ -66,16 +66,16 @@ fn session(page: &str) -> Vec<String> {
     commands
 }
 
-/// Runs one page's commands in one shell, in a session of its own that ends with it, background commands included.
+/// Runs one page's commands in one shell, background commands included, inside the run's network: pages name ports,
+/// and those of the machine may be somebody else's.
 fn run(bed: &Bed, root: &Path, script: &str) -> anyhow::Result<()> {
     let script =
         format!("set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\nset -x\n{script}");
-    let mut command = Command::new("bash");
+    let mut command = bed.run().network().command(Path::new("bash"));
     command
         .args(["-c", &script])
         .current_dir(root)
         .stdin(Stdio::null());
-    // Binaries of this checkout, as `cargo build` put them.
     let output = at_home(bed, &mut command).output()?;
     if !output.status.success() {
         let (out, err) = (

@@ -91,6 +91,19 @@ fn suite_17_is_taken_first_and_3_where_the_bmc_has_no_other() {
 }
 
 #[test]
+fn a_full_table_is_busy_whichever_suite_the_bmc_has() {
+    for suite in CipherSuite::ALL {
+        let config = BmcConfig {
+            suites: vec![suite],
+            session_slots: 0,
+            ..BmcConfig::default()
+        };
+        let error = log_in(&mut bmc(config).unwrap(), good(), &CipherSuite::ALL).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Busy, "{suite}");
+    }
+}
+
+#[test]
 fn a_refusal_of_two_bytes_as_openipmi_sends_it_leads_to_the_next_suite() {
     let mut opening = Opening::new(good(), &CipherSuite::ALL, Timing::default());
     let tag = sent(&mut opening)[16];
