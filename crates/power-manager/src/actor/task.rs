@@ -29,6 +29,11 @@ struct Run {
     seen: Observed,
 }
 
+/// Leave to show credentials to the BMC; where it is for the first time, other BMCs wait for what comes of it.
+struct Leave {
+    _first_use: Option<FirstUse>,
+}
+
 pub(super) struct Actor<B, S> {
     bmc: B,
     gate: Gate,
@@ -118,8 +123,10 @@ impl<B: Bmc, S: IntentStore> Actor<B, S> {
         let now = self.now();
         match order {
             Order::CarryOut(intent) => {
-                // the same intent again, as a relist brings it, changes nothing
-                if self.run.as_ref().is_none_or(|run| run.stored.id != intent.id) {
+                // the same intent again, as a relist or a cache that lags behind brings it, changes nothing
+                let under_way = self.run.as_ref().map(|run| &run.stored.id);
+                let ended = self.report.borrow().ended.as_ref().map(|(id, _)| id.clone());
+                if under_way != Some(&intent.id) && ended.as_ref() != Some(&intent.id) {
                     self.run = Some(Run {
                         stored: *intent,
                         seen: Observed::nothing(now),
@@ -290,10 +297,10 @@ impl<B: Bmc, S: IntentStore> Actor<B, S> {
 
     /// Asks the BMC what it is, if that is not known yet, and for the power state. `None` when the credentials may not be shown.
     async fn ask(&mut self, now: Time, want_mark: bool) -> Option<Result<crate::Status, BmcError>> {
-        let first_use = self.permitted(now)?;
+        let leave = self.permitted(now)?;
         let result = self.describe_and_read(want_mark).await;
         self.note(result.as_ref().err());
-        drop(first_use);
+        drop(leave);
         if let Ok(status) = &result {
             self.backoff.reset();
             let (power, info) = (status.power, self.info.clone());
@@ -312,13 +319,15 @@ impl<B: Bmc, S: IntentStore> Actor<B, S> {
         self.bmc.read(want_mark).await
     }
 
-    /// Whether the credentials may be shown; with the leave of the others where it is the first time.
-    fn permitted(&mut self, now: Time) -> Option<Option<FirstUse>> {
+    /// Leave to show the credentials, if they may be shown.
+    fn permitted(&mut self, now: Time) -> Option<Leave> {
         let permission = self.discipline.may_try(now);
         let secret = self.settings.key.secret.clone();
         let leave = match permission {
-            Permission::Granted if self.discipline.verdict().proved => Some(None),
-            Permission::Granted => self.parts.ledger.first_use(&secret).map(Some),
+            Permission::Granted if self.discipline.verdict().proved => Some(Leave { _first_use: None }),
+            Permission::Granted => self.parts.ledger.first_use(&secret).map(|first_use| Leave {
+                _first_use: Some(first_use),
+            }),
             Permission::NotBefore(_) | Permission::Silence => None,
         };
         let disliked = leave.is_none() && self.parts.ledger.is_disliked(&secret);
@@ -332,7 +341,8 @@ impl<B: Bmc, S: IntentStore> Actor<B, S> {
         let secret = &self.settings.key.secret;
         match error.map(BmcError::trouble) {
             None if self.discipline.accepted() => self.parts.ledger.accepted(secret),
-            Some(Some(Trouble::CredentialsRefused)) if self.discipline.refused(now) => {
+            Some(Some(Trouble::CredentialsRefused)) => {
+                self.discipline.refused(now);
                 self.parts.ledger.refused(secret);
             }
             _ => {}

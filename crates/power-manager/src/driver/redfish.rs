@@ -108,7 +108,7 @@ impl Bmc for RedfishBmc {
                 .await
         };
         match set.map_err(|error| failed(&error)) {
-            Ok(_) => Ok(compare_boot(order, self.read_boot().await?)),
+            Ok(_) => compare_boot(order, self.read_boot().await),
             Err(error) if error.trouble() == Some(Trouble::Unsupported) => Ok(OverrideSeen::Unsupported),
             Err(error) => Err(error),
         }
