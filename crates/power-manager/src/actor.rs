@@ -119,6 +119,11 @@ impl Handle {
         self.order(Order::GiveUp).await
     }
 
+    /// The machine was seen booting (DHCP, iPXE, agent): what shows a reset where its BMC does not.
+    pub async fn booted(&self) -> Result<(), Stopped> {
+        self.order(Order::Booted).await
+    }
+
     /// Reads the power state now, whatever the back-off says.
     pub async fn refresh(&self) -> Result<(), Stopped> {
         self.order(Order::Refresh).await

@@ -8,7 +8,8 @@ use bmc_sim::fault::{Fault, Spec};
 use bmc_sim::verb::Verb;
 use hardware_types::{PowerAction, PowerState};
 use lifecycle::Trouble;
-use lifecycle::power::{Outcome, Unconfirmed};
+use lifecycle::power::{Command, Outcome, Unconfirmed};
+use power_manager::Bmc;
 use power_manager::credentials::Permission;
 use tokio::time::{Instant, sleep};
 
@@ -49,6 +50,7 @@ async fn a_command_that_is_lost_or_ignored_is_sent_again_after_half_the_deadline
         assert_eq!(outcome(&handle).await, Outcome::Done, "{fault}");
         assert!(start.elapsed() >= timings().off / 2, "{fault}");
         assert_eq!(world.edges_since("one", before), ["on->off"], "{fault}");
+        world.assert_invariants("one", before);
     }
 }
 
@@ -71,6 +73,7 @@ async fn a_soft_off_that_is_ignored_becomes_hard() {
 async fn a_bmc_that_ignores_everything_ends_unconfirmed_with_its_reason() {
     let world = World::new().await;
     world.switched_on("one").await;
+    let before = world.log_position();
     let ignored = Spec {
         verbs: Some(BTreeSet::from([Verb::Off])),
         ..Spec::default()
@@ -86,6 +89,7 @@ async fn a_bmc_that_ignores_everything_ends_unconfirmed_with_its_reason() {
         "off was not confirmed within its deadline (sent 2 times); the machine reads on"
     );
     assert_eq!(world.commands("one", Verb::Off), 2);
+    world.assert_invariants("one", before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -274,4 +278,19 @@ async fn a_full_session_table_is_busy_and_no_refusal() {
     // a session that is closed at the end gives its slot back
     holders.pop().unwrap().stop().await;
     told(&fifth, |report| report.power.is_some()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_past_the_power_manager_is_what_the_monitor_finds() {
+    let world = World::new().await;
+    world.switched_on("one").await;
+    let before = world.log_position();
+    let handle = world.start("one", Driver::Ipmi);
+    handle.carry_out(world.intent(PowerAction::Cycle)).await.unwrap();
+    assert_eq!(outcome(&handle).await, Outcome::Done);
+    world.assert_invariants("one", before);
+    let mut planted = world.ipmi_bmc("one", "admin-secret", world.gate());
+    planted.command(Command::Off).await.unwrap();
+    let violation = world.violation("one", before).unwrap();
+    assert!(violation.to_string().starts_with("I-6"), "{violation}");
 }

@@ -21,6 +21,7 @@ async fn a_cycle_is_exactly_off_and_on() {
             ["off", "on->off", "on", "off->on", "boots disk"],
             "{driver:?}"
         );
+        world.assert_invariants("one", before);
     })
     .await;
 }
@@ -55,6 +56,7 @@ async fn a_one_time_network_boot_is_off_override_on_and_the_next_boot_is_disk_ag
         );
         let seen = world.replica.stored.lock().unwrap().last().unwrap().override_seen;
         assert_eq!(seen, Some(OverrideSeen::AsSet), "{driver:?}");
+        world.assert_invariants("one", before);
 
         let again = world.log_position();
         let mut reset = world.intent(PowerAction::Reset);
