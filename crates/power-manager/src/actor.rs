@@ -77,6 +77,20 @@ pub struct Settings {
     pub backoff: (Duration, Duration),
 }
 
+impl Settings {
+    /// A BMC of which nothing is known, with the defaults: power read once a minute, back-off from 2 s to 5 min.
+    pub fn new(server: ServerId, key: CredentialKey) -> Self {
+        Self {
+            server,
+            key,
+            verdict: None,
+            timings: Timings::default(),
+            poll: Duration::from_mins(1),
+            backoff: (Duration::from_secs(2), Duration::from_mins(5)),
+        }
+    }
+}
+
 /// An actor at work. Dropping it stops the actor at once; [`Handle::stop`] lets it close its session.
 pub struct Handle {
     orders: mpsc::Sender<Order>,

@@ -124,16 +124,13 @@ fn server() -> ServerId {
 }
 
 fn settings(endpoint: &str, verdict: Option<Verdict>) -> Settings {
+    let key = CredentialKey {
+        endpoint: endpoint.into(),
+        secret: "default/bmc@7".into(),
+    };
     Settings {
-        server: server(),
-        key: CredentialKey {
-            endpoint: endpoint.into(),
-            secret: "default/bmc@7".into(),
-        },
         verdict,
-        timings: Timings::default(),
-        poll: Duration::from_mins(1),
-        backoff: (Duration::from_secs(2), Duration::from_mins(5)),
+        ..Settings::new(server(), key)
     }
 }
 

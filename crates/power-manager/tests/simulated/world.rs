@@ -190,16 +190,16 @@ impl World {
         verdict: Option<Verdict>,
     ) -> Handle {
         let member = self.member(name);
+        let key = CredentialKey {
+            endpoint: format!("{driver:?} {name}"),
+            secret: format!("default/bmc@{password}"),
+        };
         let settings = Settings {
-            server: member.bmc.config().machine.uuid,
-            key: CredentialKey {
-                endpoint: format!("{driver:?} {name}"),
-                secret: format!("default/bmc@{password}"),
-            },
             verdict,
             timings: timings(),
             poll: Duration::from_millis(100),
             backoff: (Duration::from_millis(20), Duration::from_millis(200)),
+            ..Settings::new(member.bmc.config().machine.uuid, key)
         };
         let gate = self.gate();
         match driver {
@@ -258,8 +258,8 @@ impl World {
     /// Switches a machine on from outside, and waits until it runs.
     pub(crate) async fn switched_on(&self, name: &str) {
         let handle = self.start(name, Driver::Ipmi);
-        handle.carry_out(self.intent(PowerAction::On)).await.unwrap();
-        assert_eq!(outcome(&handle).await, Outcome::Done);
+        let on = carried_out(&handle, self.intent(PowerAction::On)).await;
+        assert_eq!(on, Outcome::Done);
         handle.stop().await;
         self.replica.stored.lock().unwrap().clear();
         self.replica.facts.lock().unwrap().clear();
@@ -369,6 +369,12 @@ fn from_log(server: ServerId, entry: &Entry) -> Option<Event> {
         at: lifecycle::Time::from_millis(at.as_millisecond().unsigned_abs()),
         fact,
     })
+}
+
+/// Carries an intent out to its end.
+pub(crate) async fn carried_out(handle: &Handle, intent: Intent) -> Outcome {
+    handle.carry_out(intent).await.unwrap();
+    outcome(handle).await
 }
 
 pub(crate) async fn outcome(handle: &Handle) -> Outcome {
