@@ -64,7 +64,9 @@ impl Bmc for Scripted {
 
     async fn command(&mut self, command: Command) -> Result<(), BmcError> {
         self.log.commands.lock().unwrap().push(command);
-        self.log.on.store(command == Command::On, Ordering::Relaxed);
+        if command != Command::Reset {
+            self.log.on.store(command == Command::On, Ordering::Relaxed);
+        }
         Ok(())
     }
 
@@ -122,16 +124,13 @@ fn server() -> ServerId {
 }
 
 fn settings(endpoint: &str, verdict: Option<Verdict>) -> Settings {
+    let key = CredentialKey {
+        endpoint: endpoint.into(),
+        secret: "default/bmc@7".into(),
+    };
     Settings {
-        server: server(),
-        key: CredentialKey {
-            endpoint: endpoint.into(),
-            secret: "default/bmc@7".into(),
-        },
         verdict,
-        timings: Timings::default(),
-        poll: Duration::from_mins(1),
-        backoff: (Duration::from_secs(2), Duration::from_mins(5)),
+        ..Settings::new(server(), key)
     }
 }
 
@@ -366,4 +365,32 @@ async fn an_intent_that_a_lagging_cache_brings_again_is_not_carried_out_again() 
     handle.carry_out(cycle).await.unwrap();
     sleep(Duration::from_mins(10)).await;
     assert_eq!(*log.commands.lock().unwrap(), [Command::Off, Command::On]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_is_done_when_the_machine_is_seen_booting() {
+    let parts = parts();
+    let (bmc, log) = scripted(true);
+    let handle = start(bmc, None, &parts);
+    handle
+        .carry_out(intent(PowerAction::Reset, &parts))
+        .await
+        .unwrap();
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(*log.commands.lock().unwrap(), [Command::Reset]);
+    handle.booted().await.unwrap();
+    assert_eq!(outcome(&handle).await, Outcome::Done);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bmc_that_was_out_of_reach_is_asked_again_which_machine_it_belongs_to() {
+    let parts = parts();
+    let (bmc, log) = scripted(true);
+    let handle = start(bmc, None, &parts);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(log.attempts(), 1);
+    log.troubles.lock().unwrap().push_back(Trouble::Unreachable);
+    sleep(Duration::from_mins(3)).await;
+    assert_eq!(log.attempts(), 2);
+    assert_eq!(handle.report().borrow().failure, None);
 }

@@ -228,7 +228,7 @@ impl Bmc for IpmiBmc {
         let device = self.ask(&GetDeviceId).await?;
         let identity = match self.ask(&GetSystemGuid).await {
             Ok(guid) => Some(BmcIdentity::IpmiGuid(guid.0)),
-            Err(RequestFailed::Unsupported(_)) => None,
+            Err(RequestFailed::Unsupported(_) | RequestFailed::Refused(_)) => None,
             Err(error) => return Err(error.into()),
         };
         Ok(Info {

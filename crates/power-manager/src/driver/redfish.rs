@@ -131,13 +131,19 @@ impl Bmc for RedfishBmc {
 
     async fn describe(&mut self) -> Result<Info, BmcError> {
         let system = self.now().await?.value;
-        let firmware = match system.managed_by.first() {
+        let manager = match system.managed_by.first() {
+            Some(link) => Some(self.client.manager(link).await),
             None => None,
-            Some(link) => match self.client.manager(link).await {
-                Ok(manager) => manager.value.firmware_version,
-                Err(error) if matches!(*error.cause, Cause::Unsupported(_)) => None,
-                Err(error) => return Err(failed(&error)),
-            },
+        };
+        let firmware = match manager {
+            Some(Ok(manager)) => manager.value.firmware_version,
+            Some(Err(error)) if matches!(*error.cause, Cause::Fenced(_)) => return Err(failed(&error)),
+            // nothing to stop for
+            Some(Err(error)) => {
+                tracing::debug!(%error, "firmware version of a BMC");
+                None
+            }
+            None => None,
         };
         Ok(Info {
             vendor: system.manufacturer,

@@ -8,11 +8,12 @@ use bmc_sim::fault::{Fault, Spec};
 use bmc_sim::verb::Verb;
 use hardware_types::{PowerAction, PowerState};
 use lifecycle::Trouble;
-use lifecycle::power::{Outcome, Unconfirmed};
+use lifecycle::power::{Command, Outcome, Unconfirmed};
+use power_manager::Bmc;
 use power_manager::credentials::Permission;
 use tokio::time::{Instant, sleep};
 
-use crate::world::{Driver, World, outcome, timings, told, with_each_driver};
+use crate::world::{Driver, World, carried_out, timings, told, with_each_driver};
 
 fn next(n: u32, verb: Verb) -> Spec {
     Spec {
@@ -30,8 +31,11 @@ async fn a_lost_reply_to_a_power_command_is_one_command_and_one_edge() {
         let before = world.log_position();
         world.fault("one", Fault::ReplyLoss, next(1, Verb::Off));
         let handle = world.start("one", driver);
-        handle.carry_out(world.intent(PowerAction::Off)).await.unwrap();
-        assert_eq!(outcome(&handle).await, Outcome::Done, "{driver:?}");
+        assert_eq!(
+            carried_out(&handle, world.intent(PowerAction::Off)).await,
+            Outcome::Done,
+            "{driver:?}"
+        );
         assert_eq!(world.log_since("one", before), ["off", "on->off"], "{driver:?}");
     })
     .await;
@@ -45,10 +49,14 @@ async fn a_command_that_is_lost_or_ignored_is_sent_again_after_half_the_deadline
         let before = world.log_position();
         world.fault("one", fault, next(1, Verb::Off));
         let (handle, start) = (world.start("one", Driver::Ipmi), Instant::now());
-        handle.carry_out(world.intent(PowerAction::Off)).await.unwrap();
-        assert_eq!(outcome(&handle).await, Outcome::Done, "{fault}");
+        assert_eq!(
+            carried_out(&handle, world.intent(PowerAction::Off)).await,
+            Outcome::Done,
+            "{fault}"
+        );
         assert!(start.elapsed() >= timings().off / 2, "{fault}");
         assert_eq!(world.edges_since("one", before), ["on->off"], "{fault}");
+        world.assert_invariants("one", before);
     }
 }
 
@@ -59,11 +67,10 @@ async fn a_soft_off_that_is_ignored_becomes_hard() {
     let before = world.log_position();
     world.fault("one", Fault::IgnoreCommand, next(9, Verb::SoftOff));
     let handle = world.start("one", Driver::Redfish);
-    handle
-        .carry_out(world.intent(PowerAction::SoftOff))
-        .await
-        .unwrap();
-    assert_eq!(outcome(&handle).await, Outcome::Done);
+    assert_eq!(
+        carried_out(&handle, world.intent(PowerAction::SoftOff)).await,
+        Outcome::Done
+    );
     assert_eq!(world.log_since("one", before), ["soft-off", "off", "on->off"]);
 }
 
@@ -71,14 +78,16 @@ async fn a_soft_off_that_is_ignored_becomes_hard() {
 async fn a_bmc_that_ignores_everything_ends_unconfirmed_with_its_reason() {
     let world = World::new().await;
     world.switched_on("one").await;
+    let before = world.log_position();
     let ignored = Spec {
         verbs: Some(BTreeSet::from([Verb::Off])),
         ..Spec::default()
     };
     world.fault("one", Fault::IgnoreCommand, ignored);
     let handle = world.start("one", Driver::Ipmi);
-    handle.carry_out(world.intent(PowerAction::Off)).await.unwrap();
-    let Outcome::Unconfirmed(why @ Unconfirmed::NoEffect { attempts: 2, .. }) = outcome(&handle).await else {
+    let Outcome::Unconfirmed(why @ Unconfirmed::NoEffect { attempts: 2, .. }) =
+        carried_out(&handle, world.intent(PowerAction::Off)).await
+    else {
         panic!("{:?}", handle.report().borrow().clone())
     };
     assert_eq!(
@@ -86,6 +95,7 @@ async fn a_bmc_that_ignores_everything_ends_unconfirmed_with_its_reason() {
         "off was not confirmed within its deadline (sent 2 times); the machine reads on"
     );
     assert_eq!(world.commands("one", Verb::Off), 2);
+    world.assert_invariants("one", before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,8 +110,10 @@ async fn readings_that_are_stale_for_a_while_do_not_confirm() {
     let handle = world.start("one", Driver::Ipmi);
     told(&handle, |report| report.power == Some(PowerState::On)).await;
     let start = Instant::now();
-    handle.carry_out(world.intent(PowerAction::Off)).await.unwrap();
-    assert_eq!(outcome(&handle).await, Outcome::Done);
+    assert_eq!(
+        carried_out(&handle, world.intent(PowerAction::Off)).await,
+        Outcome::Done
+    );
     assert!(start.elapsed() >= Duration::from_millis(400));
     assert_eq!(world.member("one").bmc.status().power, PowerState::Off);
 }
@@ -120,13 +132,17 @@ async fn a_wrong_password_is_refused_exactly_once_across_a_restart_too() {
         let text = report.failure.unwrap().to_string();
         assert!(text.contains("admin") && !text.contains("wrong\""), "{text}");
         handle.refresh().await.unwrap();
-        handle.carry_out(world.intent(PowerAction::On)).await.unwrap();
-        assert!(matches!(outcome(&handle).await, Outcome::Unconfirmed(_)));
+        assert!(matches!(
+            carried_out(&handle, world.intent(PowerAction::On)).await,
+            Outcome::Unconfirmed(_)
+        ));
         handle.stop().await;
 
         let successor = world.start_with("one", driver, "wrong", Some(report.verdict.clone()));
-        successor.carry_out(world.intent(PowerAction::On)).await.unwrap();
-        assert!(matches!(outcome(&successor).await, Outcome::Unconfirmed(_)));
+        assert!(matches!(
+            carried_out(&successor, world.intent(PowerAction::On)).await,
+            Outcome::Unconfirmed(_)
+        ));
         assert_eq!(
             world.member("one").bmc.counters().logins_refused(),
             1,
@@ -148,8 +164,10 @@ async fn a_bmc_that_hangs_does_not_delay_its_neighbour() {
     world.fault("one", Fault::Hang, Spec::default());
     hung.carry_out(world.intent(PowerAction::On)).await.unwrap();
     let (neighbour, start) = (world.start("two", Driver::Ipmi), Instant::now());
-    neighbour.carry_out(world.intent(PowerAction::On)).await.unwrap();
-    assert_eq!(outcome(&neighbour).await, Outcome::Done);
+    assert_eq!(
+        carried_out(&neighbour, world.intent(PowerAction::On)).await,
+        Outcome::Done
+    );
     assert!(start.elapsed() < timings().on, "{:?}", start.elapsed());
     let report = told(&hung, |report| report.failure.is_some()).await;
     assert_eq!(report.trouble(), Some(Trouble::Unreachable));
@@ -224,8 +242,7 @@ async fn a_manager_that_dies_between_storing_and_sending_is_succeeded_with_one_e
 
         let successor = world.successor();
         let handle = successor.start("one", driver);
-        handle.carry_out(stored).await.unwrap();
-        assert_eq!(outcome(&handle).await, Outcome::Done, "{driver:?}");
+        assert_eq!(carried_out(&handle, stored).await, Outcome::Done, "{driver:?}");
         assert_eq!(
             world.edges_since("one", before),
             ["on->off", "off->on"],
@@ -250,8 +267,7 @@ async fn a_manager_that_dies_after_sending_is_succeeded_with_one_edge() {
     assert_eq!(stored.outcome, None);
     let successor = world.successor();
     let handle = successor.start("one", Driver::Ipmi);
-    handle.carry_out(stored).await.unwrap();
-    assert_eq!(outcome(&handle).await, Outcome::Done);
+    assert_eq!(carried_out(&handle, stored).await, Outcome::Done);
     assert_eq!(world.log_since("one", before), ["off", "on->off"]);
 }
 
@@ -274,4 +290,21 @@ async fn a_full_session_table_is_busy_and_no_refusal() {
     // a session that is closed at the end gives its slot back
     holders.pop().unwrap().stop().await;
     told(&fifth, |report| report.power.is_some()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_past_the_power_manager_is_what_the_monitor_finds() {
+    let world = World::new().await;
+    world.switched_on("one").await;
+    let before = world.log_position();
+    let handle = world.start("one", Driver::Ipmi);
+    assert_eq!(
+        carried_out(&handle, world.intent(PowerAction::Cycle)).await,
+        Outcome::Done
+    );
+    world.assert_invariants("one", before);
+    let mut planted = world.ipmi_bmc("one", "admin-secret", world.gate());
+    planted.command(Command::Off).await.unwrap();
+    let violation = world.violation("one", before).unwrap();
+    assert!(violation.to_string().starts_with("I-6"), "{violation}");
 }

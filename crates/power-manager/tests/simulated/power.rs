@@ -4,7 +4,7 @@ use bmc_sim::fault::{Fault, Spec};
 use hardware_types::PowerAction;
 use lifecycle::power::{Intent, Outcome, OverrideSeen, Unconfirmed};
 
-use crate::world::{Driver, World, outcome, told, with_each_driver};
+use crate::world::{Driver, World, carried_out, told, with_each_driver};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cycle_is_exactly_off_and_on() {
@@ -13,14 +13,18 @@ async fn a_cycle_is_exactly_off_and_on() {
         world.switched_on("one").await;
         let before = world.log_position();
         let handle = world.start("one", driver);
-        handle.carry_out(world.intent(PowerAction::Cycle)).await.unwrap();
-        assert_eq!(outcome(&handle).await, Outcome::Done, "{driver:?}");
+        assert_eq!(
+            carried_out(&handle, world.intent(PowerAction::Cycle)).await,
+            Outcome::Done,
+            "{driver:?}"
+        );
         let log = world.log_since("one", before);
         assert_eq!(
             log,
             ["off", "on->off", "on", "off->on", "boots disk"],
             "{driver:?}"
         );
+        world.assert_invariants("one", before);
     })
     .await;
 }
@@ -29,8 +33,10 @@ async fn a_cycle_is_exactly_off_and_on() {
 async fn a_cycle_of_a_machine_that_is_off_is_on() {
     let world = World::new().await;
     let handle = world.start("one", Driver::Ipmi);
-    handle.carry_out(world.intent(PowerAction::Cycle)).await.unwrap();
-    assert_eq!(outcome(&handle).await, Outcome::Done);
+    assert_eq!(
+        carried_out(&handle, world.intent(PowerAction::Cycle)).await,
+        Outcome::Done
+    );
     assert_eq!(world.edges_since("one", 0), ["off->on"]);
 }
 
@@ -41,11 +47,11 @@ async fn a_one_time_network_boot_is_off_override_on_and_the_next_boot_is_disk_ag
         world.switched_on("one").await;
         let before = world.log_position();
         let handle = world.start("one", driver);
-        handle
-            .carry_out(world.boot_intent(PowerAction::On))
-            .await
-            .unwrap();
-        assert_eq!(outcome(&handle).await, Outcome::Done, "{driver:?}");
+        assert_eq!(
+            carried_out(&handle, world.boot_intent(PowerAction::On)).await,
+            Outcome::Done,
+            "{driver:?}"
+        );
         world_boots(&world, before, "network").await;
         let log = world.log_since("one", before);
         assert_eq!(
@@ -55,6 +61,7 @@ async fn a_one_time_network_boot_is_off_override_on_and_the_next_boot_is_disk_ag
         );
         let seen = world.replica.stored.lock().unwrap().last().unwrap().override_seen;
         assert_eq!(seen, Some(OverrideSeen::AsSet), "{driver:?}");
+        world.assert_invariants("one", before);
 
         let again = world.log_position();
         let mut reset = world.intent(PowerAction::Reset);
@@ -71,11 +78,11 @@ async fn an_override_that_cannot_be_read_back_is_recorded_and_stops_nothing() {
         let world = World::new().await;
         world.fault("one", Fault::UnreadableOverride, Spec::default());
         let handle = world.start("one", driver);
-        handle
-            .carry_out(world.boot_intent(PowerAction::On))
-            .await
-            .unwrap();
-        assert_eq!(outcome(&handle).await, Outcome::Done, "{driver:?}");
+        assert_eq!(
+            carried_out(&handle, world.boot_intent(PowerAction::On)).await,
+            Outcome::Done,
+            "{driver:?}"
+        );
         world_boots(&world, 0, "network").await;
         let stored = world.replica.stored.lock().unwrap().last().cloned().unwrap();
         assert_eq!(stored.override_seen, Some(OverrideSeen::Unreadable), "{driver:?}");
@@ -104,11 +111,10 @@ async fn a_soft_off_lets_the_operating_system_shut_down() {
     world.switched_on("one").await;
     let before = world.log_position();
     let handle = world.start("one", Driver::Ipmi);
-    handle
-        .carry_out(world.intent(PowerAction::SoftOff))
-        .await
-        .unwrap();
-    assert_eq!(outcome(&handle).await, Outcome::Done);
+    assert_eq!(
+        carried_out(&handle, world.intent(PowerAction::SoftOff)).await,
+        Outcome::Done
+    );
     assert_eq!(world.log_since("one", before), ["soft-off", "on->off"]);
 }
 
@@ -118,8 +124,10 @@ async fn a_reset_is_done_when_the_restart_cause_changes_and_unconfirmed_when_it_
     world.press_button("one").await;
     let before = world.log_position();
     let handle = world.start("one", Driver::Ipmi);
-    handle.carry_out(world.intent(PowerAction::Reset)).await.unwrap();
-    assert_eq!(outcome(&handle).await, Outcome::Done);
+    assert_eq!(
+        carried_out(&handle, world.intent(PowerAction::Reset)).await,
+        Outcome::Done
+    );
 
     let second = Intent::new("r2", PowerAction::Reset, None, world.parts.clock.now(), None);
     handle.carry_out(second).await.unwrap();
@@ -143,8 +151,10 @@ async fn a_reset_is_done_when_the_restart_cause_changes_and_unconfirmed_when_it_
 async fn a_reset_of_a_machine_that_is_off_is_not_sent() {
     let world = World::new().await;
     let off = world.start("one", Driver::Redfish);
-    off.carry_out(world.intent(PowerAction::Reset)).await.unwrap();
-    assert_eq!(outcome(&off).await, Outcome::Unconfirmed(Unconfirmed::NotOn));
+    assert_eq!(
+        carried_out(&off, world.intent(PowerAction::Reset)).await,
+        Outcome::Unconfirmed(Unconfirmed::NotOn)
+    );
     off.stop().await;
     assert!(world.log_since("one", 0).is_empty());
 }

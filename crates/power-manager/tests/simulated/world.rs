@@ -9,13 +9,14 @@ use bmc_sim::config::FleetConfig;
 use bmc_sim::fault::{Fault, Spec};
 use bmc_sim::fleet::{Fleet, Member};
 use bmc_sim::machine::Origin;
-use bmc_sim::power_log::EventKind;
+use bmc_sim::power_log::{Entry, EventKind};
 use bmc_sim::verb::Verb;
-use hardware_types::{BootTarget, PowerAction, ServerId};
+use hardware_types::{BootTarget, PowerAction, PowerState, ServerId};
 use ipmi::session::console::Timing;
 use ipmi::{CipherSuite, Privilege};
 use lifecycle::Timings;
-use lifecycle::power::{BootOrder, Intent, Outcome};
+use lifecycle::invariant::{Event, Fact, Monitor, Tolerance, Violation, Write};
+use lifecycle::power::{BootOrder, Command, Intent, Outcome};
 use power_manager::credentials::{CredentialKey, Ledger, Verdict};
 use power_manager::driver::{IpmiBmc, IpmiCredentials, RedfishBmc};
 use power_manager::{
@@ -69,6 +70,7 @@ pub(crate) async fn with_each_driver(test: impl AsyncFn(Driver)) {
 pub(crate) struct Replica {
     pub(crate) lost: AtomicBool,
     pub(crate) stored: Mutex<Vec<Intent>>,
+    facts: Mutex<Vec<Event>>,
     /// The lease is lost while the first intent is being stored.
     pub(crate) loses_lease_at_store: AtomicBool,
     /// The process dies right after the first intent was stored: what comes next never happens.
@@ -85,8 +87,12 @@ impl Fence for Replica {
 }
 
 impl IntentStore for Replica {
-    async fn store(&self, _: ServerId, intent: &Intent) -> Result<(), StoreError> {
+    async fn store(&self, server: ServerId, intent: &Intent) -> Result<(), StoreError> {
         self.stored.lock().unwrap().push(intent.clone());
+        self.facts.lock().unwrap().push(Event {
+            at: wall_clock(),
+            fact: Fact::Intent(server, intent.clone()),
+        });
         if self.loses_lease_at_store.load(Ordering::Relaxed) {
             self.lost.store(true, Ordering::Relaxed);
         }
@@ -184,16 +190,16 @@ impl World {
         verdict: Option<Verdict>,
     ) -> Handle {
         let member = self.member(name);
+        let key = CredentialKey {
+            endpoint: format!("{driver:?} {name}"),
+            secret: format!("default/bmc@{password}"),
+        };
         let settings = Settings {
-            server: member.bmc.config().machine.uuid,
-            key: CredentialKey {
-                endpoint: format!("{driver:?} {name}"),
-                secret: format!("default/bmc@{password}"),
-            },
             verdict,
             timings: timings(),
             poll: Duration::from_millis(100),
             backoff: (Duration::from_millis(20), Duration::from_millis(200)),
+            ..Settings::new(member.bmc.config().machine.uuid, key)
         };
         let gate = self.gate();
         match driver {
@@ -252,10 +258,11 @@ impl World {
     /// Switches a machine on from outside, and waits until it runs.
     pub(crate) async fn switched_on(&self, name: &str) {
         let handle = self.start(name, Driver::Ipmi);
-        handle.carry_out(self.intent(PowerAction::On)).await.unwrap();
-        assert_eq!(outcome(&handle).await, Outcome::Done);
+        let on = carried_out(&handle, self.intent(PowerAction::On)).await;
+        assert_eq!(on, Outcome::Done);
         handle.stop().await;
         self.replica.stored.lock().unwrap().clear();
+        self.replica.facts.lock().unwrap().clear();
     }
 
     /// A human switches a machine on, and it runs.
@@ -298,11 +305,76 @@ impl World {
         self.fleet.log().since(0, None, usize::MAX).next
     }
 
+    pub(crate) fn assert_invariants(&self, name: &str, position: u64) {
+        if let Some(violation) = self.violation(name, position) {
+            panic!("{violation}: {:?}", self.log_since(name, position));
+        }
+    }
+
+    /// Feeds what the replica stored and what the BMC logged since `position` to the monitor of invariants.
+    pub(crate) fn violation(&self, name: &str, position: u64) -> Option<Violation> {
+        let server = self.member(name).bmc.config().machine.uuid;
+        let mut events = self.replica.facts.lock().unwrap().clone();
+        let page = self.fleet.log().since(position, Some(name), 1000);
+        events.extend(page.entries.iter().filter_map(|entry| from_log(server, entry)));
+        // stable: what was stored in the same millisecond was stored before
+        events.sort_by_key(|event| event.at);
+        let tolerance = Tolerance {
+            in_flight: Duration::ZERO,
+            reading_gap: timings().reading_gap,
+        };
+        let mut monitor = Monitor::new(tolerance);
+        let accepted = Event {
+            at: lifecycle::Time::default(),
+            fact: Fact::Accepted(server, true),
+        };
+        let mut all = std::iter::once(accepted).chain(events);
+        all.find_map(|event| monitor.observe(event).err())
+    }
+
     /// Only the changes of power.
     pub(crate) fn edges_since(&self, name: &str, position: u64) -> Vec<String> {
         let log = self.log_since(name, position).into_iter();
         log.filter(|line| line.contains("->")).collect()
     }
+}
+
+fn wall_clock() -> lifecycle::Time {
+    let now = jiff::Timestamp::now().as_millisecond();
+    lifecycle::Time::from_millis(now.unsigned_abs())
+}
+
+/// A line of the power log as the monitor wants it.
+fn from_log(server: ServerId, entry: &Entry) -> Option<Event> {
+    let at: jiff::Timestamp = entry.t.parse().unwrap();
+    let received = |write| {
+        Some(Fact::Received {
+            server,
+            write,
+            replica: None,
+        })
+    };
+    let fact = match (entry.event, entry.verb, entry.after.as_deref()) {
+        (EventKind::Received, Verb::On, _) => received(Write::Power(Command::On)),
+        (EventKind::Received, Verb::Off, _) => received(Write::Power(Command::Off)),
+        (EventKind::Received, Verb::SoftOff, _) => received(Write::Power(Command::SoftOff)),
+        (EventKind::Received, Verb::Reset, _) => received(Write::Power(Command::Reset)),
+        (EventKind::Received, Verb::SetBoot, _) => received(Write::BootOverride),
+        (EventKind::Received, _, _) => received(Write::Other),
+        (EventKind::Effect, _, Some("on")) => Some(Fact::Power(server, PowerState::On)),
+        (EventKind::Effect, _, Some("off")) => Some(Fact::Power(server, PowerState::Off)),
+        (EventKind::Effect, _, _) => None,
+    };
+    fact.map(|fact| Event {
+        at: lifecycle::Time::from_millis(at.as_millisecond().unsigned_abs()),
+        fact,
+    })
+}
+
+/// Carries an intent out to its end.
+pub(crate) async fn carried_out(handle: &Handle, intent: Intent) -> Outcome {
+    handle.carry_out(intent).await.unwrap();
+    outcome(handle).await
 }
 
 pub(crate) async fn outcome(handle: &Handle) -> Outcome {
