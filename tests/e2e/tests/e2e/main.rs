@@ -5,10 +5,12 @@
 mod api;
 mod clusters;
 mod docs;
+mod leases;
 mod runs;
 mod shell;
 mod waits;
 mod world;
+mod writers;
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -35,8 +37,10 @@ fn main() {
             templates_are_immutable_but_for_a_dry_run_of_cluster_class;
         beside clusters: a_cluster_waits_for_its_metal_cluster, bad_objects_are_refused_by_the_real_webhooks;
         beside docs: every_command_in_readme_and_docs_works, every_page_is_in_the_summary;
+        beside leases: a_follower_takes_over_from_a_leader_that_is_cut_off, a_stopped_leader_hands_over_at_once;
         beside runs: a_killed_run_is_cleaned_up_by_the_next, a_run_ends_without_a_trace_beside_another;
         beside waits: a_failed_wait_shows_objects_conditions_and_logs, the_written_kubeconfigs_work_from_a_terminal;
+        beside writers: a_status_is_written_once_and_others_keep_theirs, a_stale_transition_is_refused;
         alone clusters: a_killed_manager_goes_on_where_it_was, the_api_server_and_etcd_come_back_with_their_data;
     ];
     let conclusion = libtest_mimic::run(&arguments, trials);
