@@ -1,0 +1,18 @@
+//! What a machine does next: decisions as pure functions over plain data, and the invariants that none of them may break.
+//!
+//! No clock, no socket, no Kubernetes. Whoever calls brings the time and what was observed; the answer says what to do,
+//! and when it says "wait" it says why, in words that reach a user.
+
+mod gate;
+mod identity;
+pub mod invariant;
+pub mod power;
+mod time;
+mod timings;
+mod trouble;
+
+pub use gate::{HandsOff, Observed, Refusal, hands_off, may_command};
+pub use identity::{BmcIdentity, IdentityVerdict, compare_identity};
+pub use time::Time;
+pub use timings::{PlatformTimings, Timings};
+pub use trouble::Trouble;
