@@ -1,0 +1,343 @@
+//! The Server controller: asks `lifecycle` what may be done, hands power commands to the actors, says what was seen.
+
+pub(crate) mod facts;
+pub(crate) mod login;
+pub(crate) mod request;
+pub(crate) mod status;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use controller_runtime::backoff::Backoff;
+use controller_runtime::controller::Reconciler;
+use controller_runtime::events::Events;
+use controller_runtime::writer::{WriteError, Writer};
+use crd_types::metal::{Bmc, Server, ServerStatus};
+use crd_types::names::{annotations, conditions, events};
+use crd_types::{Condition, ConditionStatus};
+use hardware_types::{PowerAction, ServerId};
+use jiff::Timestamp;
+use kube::runtime::controller::Action;
+use kube::{Client, ResourceExt as _};
+use lifecycle::power::Intent;
+use lifecycle::{HandsOff, IdentityVerdict, hands_off, may_command};
+use power_manager::driver::Choice;
+use power_manager::{Endpoint, EndpointSpec};
+use redfish_client::TlsPolicy;
+
+use self::facts::{guid, identify, observe};
+use self::login::{Login, LoginError};
+use self::request::Request;
+use self::status::{Contact, Seen};
+use crate::bmcs::{Actor, Approach, Bmcs};
+use crate::intents::{self, Intents};
+
+/// Pause before another look at a Server whose cache lags behind what an actor stored.
+const CACHE_LAG: Duration = Duration::from_millis(100);
+
+/// Why a Server was not brought further.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServerError {
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error(transparent)]
+    Login(#[from] LoginError),
+}
+
+/// The controller's own part, of one term of leadership.
+pub(crate) struct Servers {
+    pub(crate) client: Client,
+    pub(crate) writer: Writer,
+    pub(crate) backoff: Backoff,
+    pub(crate) events: Events,
+    pub(crate) intents: Arc<Intents>,
+    pub(crate) bmcs: Bmcs,
+}
+
+/// A BMC as the spec and the Secrets describe it.
+enum Target {
+    /// None is configured.
+    None,
+    /// The user has to do something, or what the host speaks is not known yet.
+    Not(Contact),
+    /// This one, by this driver for this reason.
+    Approach(Box<Approach>, String),
+}
+
+impl Reconciler for Servers {
+    type Object = Server;
+    type Error = ServerError;
+    const NAME: &'static str = "server";
+
+    fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    fn backoff(&self) -> &Backoff {
+        &self.backoff
+    }
+
+    async fn reconcile(&self, server: Arc<Server>) -> Result<Action, ServerError> {
+        if self.intents.is_behind(&server) {
+            return Ok(Action::requeue(CACHE_LAG));
+        }
+        let actor = self.bmcs.actor(&server);
+        let info = actor.as_ref().and_then(|actor| actor.report().info);
+        let identity = identify(&server, info.as_ref(), self.bmcs.servers());
+        let observed = observe(&server, &self.bmcs.site, identity);
+        drop(actor);
+        let reason = hands_off(&observed);
+        let leave_alone = matches!(reason, Some(HandsOff::Paused | HandsOff::Foreign))
+            || server.metadata.deletion_timestamp.is_some();
+        if reason.is_none() && observed.installation.is_none() && !leave_alone {
+            let fact = [(annotations::server::INSTALLATION, Some(observed.here.as_str()))];
+            self.writer.annotate(&*server, &fact).await?;
+            return Ok(Action::await_change());
+        }
+        let target = if leave_alone { Target::Not(Contact::Silent) } else { self.target(&server).await? };
+        let approach = match &target {
+            Target::Approach(approach, _) => Some(&**approach),
+            _ => None,
+        };
+        if self.bmcs.stop_unless(&server, approach).await {
+            // What it stored last has to be seen before another one goes on with it.
+            return Ok(Action::requeue(CACHE_LAG));
+        }
+        let (contact, actor) = self.contact(&server, target);
+
+        let refusal = may_command(&observed).err();
+        let request = request::find(&server);
+        if refusal.is_none()
+            && server.metadata.deletion_timestamp.is_none()
+            && let Some(request) = &request
+            && self.take_up(&server, request).await?
+        {
+            return Ok(Action::await_change());
+        }
+        let intent = intents::stored(&server);
+        if refusal.is_none()
+            && let (Some(intent), Some(actor)) = (intent.as_ref().filter(|intent| intent.outcome.is_none()), &actor)
+        {
+            actor.carry_out(intent.clone()).await;
+        }
+        let resumed = resumed(&server, &observed);
+        let confirmed_guid = resumed.then(|| info.and_then(|info| info.identity).map(guid)).flatten();
+        let seen = Seen {
+            server: &server,
+            hands_off: reason,
+            contact,
+            intent: intent.as_ref(),
+            request: request.as_ref(),
+            refusal,
+            confirmed_guid,
+            now: Timestamp::now(),
+        };
+        let status = status::status(&seen);
+        let written = self.writer.status(&*server, &status).await?;
+        if written.is_some() {
+            self.tell(&server, &status).await;
+        }
+        if resumed {
+            let present = written.as_ref().unwrap_or(&server);
+            self.writer.annotate(present, &[(annotations::request::RESUME, None)]).await?;
+        }
+        Ok(Action::await_change())
+    }
+}
+
+/// Whether a human confirms that a BMC with an identity of its own is this machine's.
+fn resumed(server: &Server, observed: &lifecycle::Observed) -> bool {
+    let asked = server.annotations().get(annotations::request::RESUME);
+    asked.is_some_and(|word| word == HandsOff::Conflict.reason())
+        && observed.identity == IdentityVerdict::Different
+        && hands_off(observed) == Some(HandsOff::Conflict)
+}
+
+impl Servers {
+    /// Which BMC, by which protocol, as whom.
+    async fn target(&self, server: &Server) -> Result<Target, ServerError> {
+        let Some(bmc) = &server.spec.bmc else {
+            return Ok(Target::None);
+        };
+        let broken = |reason, message: String| Ok(Target::Not(Contact::Broken { reason, message }));
+        let (endpoint, tls) = match (server_id(server), endpoint(bmc), tls(bmc)) {
+            (Some(_), Ok(endpoint), Ok(tls)) => (endpoint, tls),
+            (None, _, _) => {
+                let name = server.name_any();
+                let why = format!("the Server's name {name:?} is no SMBIOS UUID in canonical form, so no BMC can be told to be its");
+                return broken(conditions::INVALID_SPEC, why);
+            }
+            (_, Err(why), _) | (_, _, Err(why)) => return broken(conditions::INVALID_SPEC, why),
+        };
+        let login = match login::resolve(&self.client, bmc, server.metadata.generation.unwrap_or_default()).await {
+            Ok(login) => login,
+            Err(LoginError::Missing(why)) => return broken(conditions::CREDENTIALS_MISSING, why),
+            Err(error) => return Err(error.into()),
+        };
+        let (endpoint, reason) = match endpoint {
+            Endpoint::Undecided { host } => match self.decide(server, &host, &tls) {
+                Ok(decided) => decided,
+                Err(contact) => return Ok(Target::Not(contact)),
+            },
+            explicit => (explicit, "spec.bmc says so".into()),
+        };
+        let approach = Approach { endpoint, tls, login };
+        Ok(Target::Approach(Box::new(approach), reason))
+    }
+
+    /// The driver for a host that says nothing of it: as it was chosen before, else by asking.
+    fn decide(&self, server: &Server, host: &str, tls: &TlsPolicy) -> Result<(Endpoint, String), Contact> {
+        let broken = |reason, message| Contact::Broken { reason, message };
+        let bracketed = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let redfish = || format!("redfish://{bracketed}").parse().map(Endpoint::Redfish);
+        let ipmi = Endpoint::Ipmi { host: host.into(), port: 623 };
+        let stored = server.status.as_ref().and_then(|status| status.bmc.as_ref());
+        if let Some((stored, reason)) = stored.and_then(|bmc| bmc.endpoint.as_ref().zip(bmc.reason.as_ref())) {
+            let chosen = [Ok(ipmi.clone()), redfish()].into_iter().flatten();
+            if let Some(endpoint) = chosen.into_iter().find(|endpoint| endpoint.to_string() == *stored) {
+                return Ok((endpoint, reason.clone()));
+            }
+        }
+        match self.bmcs.choice(server, host, tls) {
+            Err(error) => Err(broken(conditions::INVALID_SPEC, error.to_string())),
+            Ok(None) => Err(broken(conditions::CONNECTING, format!("asking {host} what it speaks"))),
+            Ok(Some(Err(undecided))) => {
+                let reason = match &undecided {
+                    power_manager::driver::Undecided::NotTrusted { .. } => lifecycle::Trouble::Certificate,
+                    power_manager::driver::Undecided::Failed { error, .. } => {
+                        error.trouble().unwrap_or(lifecycle::Trouble::Unreachable)
+                    }
+                };
+                Err(broken(reason.reason(), undecided.to_string()))
+            }
+            Ok(Some(Ok(Choice::Redfish(endpoint)))) => {
+                Ok((Endpoint::Redfish(endpoint), "it has a Redfish service that is trusted".into()))
+            }
+            Ok(Some(Ok(Choice::Ipmi))) => Ok((ipmi, "it has no Redfish service and answers IPMI".into())),
+        }
+    }
+
+    /// The actor for the target, and what there is to say of it.
+    fn contact(&self, server: &Server, target: Target) -> (Contact, Option<Arc<Actor>>) {
+        let (approach, reason) = match target {
+            Target::None => return (Contact::None, None),
+            Target::Not(contact) => return (contact, None),
+            Target::Approach(approach, reason) => (*approach, reason),
+        };
+        let Some(id) = server_id(server) else {
+            return (Contact::None, None);
+        };
+        let endpoint = approach.endpoint.clone();
+        let verdict = status::verdict(server, &approach.key());
+        match self.bmcs.start(server, id, approach, verdict) {
+            Ok(actor) => {
+                let report = Box::new(actor.report());
+                (Contact::Actor { endpoint, reason, report }, Some(actor))
+            }
+            Err(error) => {
+                let message = error.to_string();
+                (Contact::Broken { reason: conditions::INVALID_SPEC, message }, None)
+            }
+        }
+    }
+
+    /// Takes a request one step further: claimed, its intent stored, removed. Returns whether something was written.
+    async fn take_up(&self, server: &Server, request: &Request) -> Result<bool, ServerError> {
+        match request {
+            Request::Unknown { .. } => return Ok(false),
+            Request::Asked { key, action } => {
+                let value = request::claimed(*action, &request::new_id());
+                self.writer.annotate(server, &[(key, Some(&value))]).await?;
+            }
+            Request::Claimed { key, action, id } => {
+                let previous = intents::stored(server);
+                if previous.as_ref().is_none_or(|intent| intent.id != *id) {
+                    let now = self.bmcs.clock().now();
+                    let intent = Intent::new(id, *action, None, now, previous.as_ref());
+                    self.intents.begin(server, &intent).await?;
+                } else {
+                    self.writer.annotate(server, &[(key, None)]).await?;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Events about what the status says anew.
+    async fn tell(&self, server: &Server, status: &ServerStatus) {
+        let news = |kind: &str| {
+            let now = status::condition(Some(status), kind)?;
+            let before = status::condition(server.status.as_ref(), kind);
+            let same = |before: &Condition| before.status == now.status && before.reason == now.reason;
+            (!before.is_some_and(same)).then_some(now)
+        };
+        let text = |condition: &Condition| condition.message.clone().unwrap_or_default();
+        if let Some(now) = news(conditions::BMC_REACHABLE)
+            && now.status == ConditionStatus::False
+            && now.reason.as_deref() != Some(conditions::CONNECTING)
+        {
+            let note = format!("Failed to determine power status: {}", text(now));
+            self.events.warning(server, events::SERVER_MANAGEMENT, "ReadPower", &note).await;
+        }
+        let Some(now) = news(conditions::POWER_COMMAND) else {
+            return;
+        };
+        match now.reason.as_deref() {
+            Some(conditions::DONE) => {
+                let action = intents::stored(server).map(|intent| intent.action);
+                let note = match action {
+                    Some(PowerAction::On) => "Server powered on.".to_owned(),
+                    Some(PowerAction::Off | PowerAction::SoftOff) => "Server powered off.".to_owned(),
+                    Some(PowerAction::Cycle) => "Server power cycled.".to_owned(),
+                    Some(PowerAction::Reset) => "Server reset.".to_owned(),
+                    None => text(now),
+                };
+                self.events.normal(server, events::SERVER_MANAGEMENT, "Power", &note).await;
+            }
+            Some(conditions::UNCONFIRMED | conditions::INVALID_REQUEST) => {
+                self.events.warning(server, events::SERVER_MANAGEMENT, "Power", &text(now)).await;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The machine's UUID, if the Server is named as every part finds it again.
+fn server_id(server: &Server) -> Option<ServerId> {
+    let name = server.name_any();
+    name.parse().ok().filter(|id: &ServerId| id.to_string() == name)
+}
+
+fn endpoint(bmc: &Bmc) -> Result<Endpoint, String> {
+    let port = bmc.port.map(|port| {
+        u32::try_from(port).map_err(|_| format!("spec.bmc.port {port} cannot be used: it is below 0"))
+    });
+    let spec = EndpointSpec {
+        endpoint: bmc.endpoint.clone(),
+        port: port.transpose()?,
+        interface: bmc.interface.clone(),
+    };
+    spec.parse().map_err(|error| error.to_string())
+}
+
+fn tls(bmc: &Bmc) -> Result<TlsPolicy, String> {
+    let Some(tls) = &bmc.tls else {
+        return Ok(TlsPolicy::Undecided);
+    };
+    match (&tls.fingerprint, tls.insecure_skip_verify) {
+        (Some(text), _) => text
+            .parse()
+            .map(TlsPolicy::Pinned)
+            .map_err(|error: redfish_client::ParseFingerprintError| format!("spec.bmc.tls.fingerprint: {error}")),
+        (None, Some(true)) => Ok(TlsPolicy::Insecure),
+        (None, _) => Ok(TlsPolicy::Undecided),
+    }
+}
+
+/// The Secrets' names that `server` refers to, as `namespace/name`.
+pub(crate) fn refers_to(server: &Server, secret: &str) -> bool {
+    let bmc = server.spec.bmc.iter();
+    bmc.flat_map(login::references)
+        .any(|reference| format!("{}/{}", reference.namespace, reference.name) == secret)
+}
+
