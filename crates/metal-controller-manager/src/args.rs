@@ -94,7 +94,9 @@ impl TimingFlags {
 /// `1m30s`, `90s`, `500ms`: above zero.
 fn duration(text: &str) -> anyhow::Result<Duration> {
     let signed: SignedDuration = text.parse().context("want a duration such as 90s or 1m30s")?;
-    let duration = Duration::try_from(signed).ok().filter(|duration| !duration.is_zero());
+    let duration = Duration::try_from(signed)
+        .ok()
+        .filter(|duration| !duration.is_zero());
     duration.context("want a duration above zero")
 }
 
@@ -145,7 +147,12 @@ mod tests {
 
     #[test]
     fn a_bad_value_is_named() {
-        for flag in ["--power-on-deadline=soon", "--power-on-deadline=0s", "--power-on-deadline=-3s", "--health-addr=:x"] {
+        for flag in [
+            "--power-on-deadline=soon",
+            "--power-on-deadline=0s",
+            "--power-on-deadline=-3s",
+            "--health-addr=:x",
+        ] {
             let (_, value) = flag.split_once('=').unwrap();
             let error = parse(&[flag]).unwrap_err();
             assert!(error.contains(value), "{error}");
@@ -160,7 +167,10 @@ mod tests {
         assert!(flags.len() > 10, "{flags:?}");
         for flag in flags {
             let documented = page.contains(&format!("`--{flag}"));
-            assert!(documented || ["help", "version"].contains(&flag), "--{flag} is not in the page");
+            assert!(
+                documented || ["help", "version"].contains(&flag),
+                "--{flag} is not in the page"
+            );
         }
     }
 }

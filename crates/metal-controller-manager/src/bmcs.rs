@@ -39,7 +39,10 @@ pub(crate) struct Approach {
 impl Approach {
     /// What a verdict about these credentials is about.
     pub(crate) fn key(&self) -> CredentialKey {
-        CredentialKey { endpoint: self.endpoint.to_string(), secret: self.login.source.clone() }
+        CredentialKey {
+            endpoint: self.endpoint.to_string(),
+            secret: self.login.source.clone(),
+        }
     }
 }
 
@@ -156,9 +159,6 @@ impl Bmcs {
     /// stored last may not be in the cache yet.
     pub(crate) async fn stop_unless(&self, server: &Server, approach: Option<&Approach>) -> bool {
         let key = key(server);
-        if approach.is_none_or(|approach| !matches!(approach.endpoint, Endpoint::Undecided { .. })) {
-            lock(&self.probes).remove(&key);
-        }
         let other = {
             let mut actors = lock(&self.actors);
             let fits = actors.get(&key).is_some_and(|actor| {
@@ -209,7 +209,13 @@ impl Bmcs {
         own_report.set(handle.report()).ok();
         let watcher = tokio::spawn(forward(handle.report(), object, self.wake.clone()));
         let _watcher = AbortOnDropHandle::new(watcher);
-        let actor = Arc::new(Actor { uid, approach, handle, given: Mutex::default(), _watcher });
+        let actor = Arc::new(Actor {
+            uid,
+            approach,
+            handle,
+            given: Mutex::default(),
+            _watcher,
+        });
         lock(&self.actors).insert(key(server), actor.clone());
         Ok(actor)
     }
@@ -225,11 +231,20 @@ impl Bmcs {
                 Ok(spawn(bmc, gate, settings, self.parts.clone()))
             }
             Endpoint::Redfish(endpoint) => {
-                let password = String::from_utf8(login.password.clone()).map_err(|_| ApproachError::NotText)?;
-                let credentials = Credentials { username: login.user.clone(), password: Secret::new(password) };
+                let password =
+                    String::from_utf8(login.password.clone()).map_err(|_| ApproachError::NotText)?;
+                let credentials = Credentials {
+                    username: login.user.clone(),
+                    password: Secret::new(password),
+                };
                 let transport = self.transport(&approach.tls)?;
-                let bmc =
-                    RedfishBmc::new(transport, endpoint.clone(), credentials, Options::default(), gate.clone());
+                let bmc = RedfishBmc::new(
+                    transport,
+                    endpoint.clone(),
+                    credentials,
+                    Options::default(),
+                    gate.clone(),
+                );
                 Ok(spawn(bmc, gate, settings, self.parts.clone()))
             }
             Endpoint::Undecided { .. } => Err(ApproachError::Undecided),
@@ -255,7 +270,10 @@ impl Bmcs {
         tls: &TlsPolicy,
     ) -> Result<Option<Result<Choice, Undecided>>, ApproachError> {
         let mut probes = lock(&self.probes);
-        if let Some(probe) = probes.get(&key(server)).filter(|probe| probe.host == host && probe.tls == *tls) {
+        if let Some(probe) = probes
+            .get(&key(server))
+            .filter(|probe| probe.host == host && probe.tls == *tls)
+        {
             return Ok(lock(&probe.answer).clone());
         }
         let answer = Arc::new(Mutex::new(None));
@@ -270,13 +288,33 @@ impl Bmcs {
             report: Arc::default(),
         }));
         let (first, cap) = self.pace.backoff;
-        let asked = ask(host.to_owned(), transport, gate, Backoff::new(first, cap), answer.clone(), {
-            let wake = self.wake.clone();
-            move || drop(wake.unbounded_send(object.clone()))
-        });
+        let asked = ask(
+            host.to_owned(),
+            transport,
+            gate,
+            Backoff::new(first, cap),
+            answer.clone(),
+            {
+                let wake = self.wake.clone();
+                move || drop(wake.unbounded_send(object.clone()))
+            },
+        );
         let _task = AbortOnDropHandle::new(tokio::spawn(asked));
-        probes.insert(key(server), Probe { host: host.into(), tls: tls.clone(), answer, _task });
+        probes.insert(
+            key(server),
+            Probe {
+                host: host.into(),
+                tls: tls.clone(),
+                answer,
+                _task,
+            },
+        );
         Ok(None)
+    }
+
+    /// Asks the Server's host no more what it speaks.
+    pub(crate) fn stop_asking(&self, server: &Server) {
+        lock(&self.probes).remove(&key(server));
     }
 
     /// Stops the actors of Servers that are gone.
@@ -285,7 +323,9 @@ impl Bmcs {
             let server = self.servers.get(&ObjectRef::new(name));
             server.is_none_or(|server| server.meta().uid.as_deref() != Some(uid))
         };
-        let gone: Vec<_> = lock(&self.actors).extract_if(|name, actor| is_gone(name, &actor.uid)).collect();
+        let gone: Vec<_> = lock(&self.actors)
+            .extract_if(|name, actor| is_gone(name, &actor.uid))
+            .collect();
         lock(&self.probes).retain(|name, _| self.servers.get(&ObjectRef::new(name)).is_some());
         for (_, actor) in gone {
             stop(actor).await;
@@ -343,9 +383,16 @@ async fn ask(
 async fn ask_once(host: &str, transport: Transport, gate: &Gate) -> Result<Choice, Undecided> {
     let failed = |text: String| Undecided::Failed {
         host: host.to_owned(),
-        error: power_manager::BmcError::Failed { trouble: lifecycle::Trouble::Unreachable, text },
+        error: power_manager::BmcError::Failed {
+            trouble: lifecycle::Trouble::Unreachable,
+            text,
+        },
     };
-    let bracketed = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let bracketed = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    };
     let redfish = format!("redfish://{bracketed}").parse();
     let redfish = redfish.map_err(|error: redfish_client::ParseEndpointError| failed(error.to_string()))?;
     let address: Option<SocketAddr> = lookup_host((host, 623))

@@ -76,6 +76,8 @@ impl IntentStore for Intents {
                 Err(error) => return Err(StoreError::Retry(causes(&error))),
             }
         }
-        Err(StoreError::Retry(last.map(|error| causes(&error)).unwrap_or_default()))
+        Err(StoreError::Retry(
+            last.map(|error| causes(&error)).unwrap_or_default(),
+        ))
     }
 }

@@ -26,7 +26,7 @@ use power_manager::{Endpoint, EndpointSpec};
 use redfish_client::TlsPolicy;
 
 use self::facts::{guid, identify, observe};
-use self::login::{Login, LoginError};
+use self::login::LoginError;
 use self::request::Request;
 use self::status::{Contact, Seen};
 use crate::bmcs::{Actor, Approach, Bmcs};
@@ -94,7 +94,12 @@ impl Reconciler for Servers {
             self.writer.annotate(&*server, &fact).await?;
             return Ok(Action::await_change());
         }
-        let target = if leave_alone { Target::Not(Contact::Silent) } else { self.target(&server).await? };
+        let target = if leave_alone {
+            self.bmcs.stop_asking(&server);
+            Target::Not(Contact::Silent)
+        } else {
+            self.target(&server).await?
+        };
         let approach = match &target {
             Target::Approach(approach, _) => Some(&**approach),
             _ => None,
@@ -116,12 +121,15 @@ impl Reconciler for Servers {
         }
         let intent = intents::stored(&server);
         if refusal.is_none()
-            && let (Some(intent), Some(actor)) = (intent.as_ref().filter(|intent| intent.outcome.is_none()), &actor)
+            && let (Some(intent), Some(actor)) =
+                (intent.as_ref().filter(|intent| intent.outcome.is_none()), &actor)
         {
             actor.carry_out(intent.clone()).await;
         }
         let resumed = resumed(&server, &observed);
-        let confirmed_guid = resumed.then(|| info.and_then(|info| info.identity).map(guid)).flatten();
+        let confirmed_guid = resumed
+            .then(|| info.and_then(|info| info.identity).map(guid))
+            .flatten();
         let seen = Seen {
             server: &server,
             hands_off: reason,
@@ -139,7 +147,9 @@ impl Reconciler for Servers {
         }
         if resumed {
             let present = written.as_ref().unwrap_or(&server);
-            self.writer.annotate(present, &[(annotations::request::RESUME, None)]).await?;
+            self.writer
+                .annotate(present, &[(annotations::request::RESUME, None)])
+                .await?;
         }
         Ok(Action::await_change())
     }
@@ -157,6 +167,7 @@ impl Servers {
     /// Which BMC, by which protocol, as whom.
     async fn target(&self, server: &Server) -> Result<Target, ServerError> {
         let Some(bmc) = &server.spec.bmc else {
+            self.bmcs.stop_asking(server);
             return Ok(Target::None);
         };
         let broken = |reason, message: String| Ok(Target::Not(Contact::Broken { reason, message }));
@@ -164,22 +175,28 @@ impl Servers {
             (Some(_), Ok(endpoint), Ok(tls)) => (endpoint, tls),
             (None, _, _) => {
                 let name = server.name_any();
-                let why = format!("the Server's name {name:?} is no SMBIOS UUID in canonical form, so no BMC can be told to be its");
+                let why = format!(
+                    "the Server's name {name:?} is no SMBIOS UUID in canonical form, so no BMC can be told to be its"
+                );
                 return broken(conditions::INVALID_SPEC, why);
             }
             (_, Err(why), _) | (_, _, Err(why)) => return broken(conditions::INVALID_SPEC, why),
         };
-        let login = match login::resolve(&self.client, bmc, server.metadata.generation.unwrap_or_default()).await {
-            Ok(login) => login,
-            Err(LoginError::Missing(why)) => return broken(conditions::CREDENTIALS_MISSING, why),
-            Err(error) => return Err(error.into()),
-        };
+        let login =
+            match login::resolve(&self.client, bmc, server.metadata.generation.unwrap_or_default()).await {
+                Ok(login) => login,
+                Err(LoginError::Missing(why)) => return broken(conditions::CREDENTIALS_MISSING, why),
+                Err(error) => return Err(error.into()),
+            };
         let (endpoint, reason) = match endpoint {
             Endpoint::Undecided { host } => match self.decide(server, &host, &tls) {
                 Ok(decided) => decided,
                 Err(contact) => return Ok(Target::Not(contact)),
             },
-            explicit => (explicit, "spec.bmc says so".into()),
+            explicit => {
+                self.bmcs.stop_asking(server);
+                (explicit, "spec.bmc says so".into())
+            }
         };
         let approach = Approach { endpoint, tls, login };
         Ok(Target::Approach(Box::new(approach), reason))
@@ -188,19 +205,34 @@ impl Servers {
     /// The driver for a host that says nothing of it: as it was chosen before, else by asking.
     fn decide(&self, server: &Server, host: &str, tls: &TlsPolicy) -> Result<(Endpoint, String), Contact> {
         let broken = |reason, message| Contact::Broken { reason, message };
-        let bracketed = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let bracketed = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host.to_owned()
+        };
         let redfish = || format!("redfish://{bracketed}").parse().map(Endpoint::Redfish);
-        let ipmi = Endpoint::Ipmi { host: host.into(), port: 623 };
+        let ipmi = Endpoint::Ipmi {
+            host: host.into(),
+            port: 623,
+        };
         let stored = server.status.as_ref().and_then(|status| status.bmc.as_ref());
-        if let Some((stored, reason)) = stored.and_then(|bmc| bmc.endpoint.as_ref().zip(bmc.reason.as_ref())) {
+        if let Some((stored, reason)) = stored.and_then(|bmc| bmc.endpoint.as_ref().zip(bmc.reason.as_ref()))
+        {
             let chosen = [Ok(ipmi.clone()), redfish()].into_iter().flatten();
-            if let Some(endpoint) = chosen.into_iter().find(|endpoint| endpoint.to_string() == *stored) {
+            if let Some(endpoint) = chosen
+                .into_iter()
+                .find(|endpoint| endpoint.to_string() == *stored)
+            {
+                self.bmcs.stop_asking(server);
                 return Ok((endpoint, reason.clone()));
             }
         }
         match self.bmcs.choice(server, host, tls) {
             Err(error) => Err(broken(conditions::INVALID_SPEC, error.to_string())),
-            Ok(None) => Err(broken(conditions::CONNECTING, format!("asking {host} what it speaks"))),
+            Ok(None) => Err(broken(
+                conditions::CONNECTING,
+                format!("asking {host} what it speaks"),
+            )),
             Ok(Some(Err(undecided))) => {
                 let reason = match &undecided {
                     power_manager::driver::Undecided::NotTrusted { .. } => lifecycle::Trouble::Certificate,
@@ -210,9 +242,10 @@ impl Servers {
                 };
                 Err(broken(reason.reason(), undecided.to_string()))
             }
-            Ok(Some(Ok(Choice::Redfish(endpoint)))) => {
-                Ok((Endpoint::Redfish(endpoint), "it has a Redfish service that is trusted".into()))
-            }
+            Ok(Some(Ok(Choice::Redfish(endpoint)))) => Ok((
+                Endpoint::Redfish(endpoint),
+                "it has a Redfish service that is trusted".into(),
+            )),
             Ok(Some(Ok(Choice::Ipmi))) => Ok((ipmi, "it has no Redfish service and answers IPMI".into())),
         }
     }
@@ -232,11 +265,24 @@ impl Servers {
         match self.bmcs.start(server, id, approach, verdict) {
             Ok(actor) => {
                 let report = Box::new(actor.report());
-                (Contact::Actor { endpoint, reason, report }, Some(actor))
+                (
+                    Contact::Actor {
+                        endpoint,
+                        reason,
+                        report,
+                    },
+                    Some(actor),
+                )
             }
             Err(error) => {
                 let message = error.to_string();
-                (Contact::Broken { reason: conditions::INVALID_SPEC, message }, None)
+                (
+                    Contact::Broken {
+                        reason: conditions::INVALID_SPEC,
+                        message,
+                    },
+                    None,
+                )
             }
         }
     }
@@ -277,7 +323,9 @@ impl Servers {
             && now.reason.as_deref() != Some(conditions::CONNECTING)
         {
             let note = format!("Failed to determine power status: {}", text(now));
-            self.events.warning(server, events::SERVER_MANAGEMENT, "ReadPower", &note).await;
+            self.events
+                .warning(server, events::SERVER_MANAGEMENT, "ReadPower", &note)
+                .await;
         }
         let Some(now) = news(conditions::POWER_COMMAND) else {
             return;
@@ -292,10 +340,14 @@ impl Servers {
                     Some(PowerAction::Reset) => "Server reset.".to_owned(),
                     None => text(now),
                 };
-                self.events.normal(server, events::SERVER_MANAGEMENT, "Power", &note).await;
+                self.events
+                    .normal(server, events::SERVER_MANAGEMENT, "Power", &note)
+                    .await;
             }
             Some(conditions::UNCONFIRMED | conditions::INVALID_REQUEST) => {
-                self.events.warning(server, events::SERVER_MANAGEMENT, "Power", &text(now)).await;
+                self.events
+                    .warning(server, events::SERVER_MANAGEMENT, "Power", &text(now))
+                    .await;
             }
             _ => {}
         }
@@ -325,19 +377,21 @@ fn tls(bmc: &Bmc) -> Result<TlsPolicy, String> {
         return Ok(TlsPolicy::Undecided);
     };
     match (&tls.fingerprint, tls.insecure_skip_verify) {
-        (Some(text), _) => text
-            .parse()
-            .map(TlsPolicy::Pinned)
-            .map_err(|error: redfish_client::ParseFingerprintError| format!("spec.bmc.tls.fingerprint: {error}")),
+        (Some(text), _) => {
+            text.parse()
+                .map(TlsPolicy::Pinned)
+                .map_err(|error: redfish_client::ParseFingerprintError| {
+                    format!("spec.bmc.tls.fingerprint: {error}")
+                })
+        }
         (None, Some(true)) => Ok(TlsPolicy::Insecure),
         (None, _) => Ok(TlsPolicy::Undecided),
     }
 }
 
-/// The Secrets' names that `server` refers to, as `namespace/name`.
+/// Whether credentials of `server` are in `secret`, given as `namespace/name`.
 pub(crate) fn refers_to(server: &Server, secret: &str) -> bool {
     let bmc = server.spec.bmc.iter();
     bmc.flat_map(login::references)
         .any(|reference| format!("{}/{}", reference.namespace, reference.name) == secret)
 }
-

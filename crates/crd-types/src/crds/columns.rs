@@ -121,11 +121,7 @@ pub(super) const SERVER: &[Column] = &[
         ".status.bmc.driver",
         "What is spoken with the BMC: ipmi or redfish",
     ),
-    text(
-        "Firmware",
-        ".status.bmc.firmware",
-        "Firmware version of the BMC",
-    ),
+    text("Firmware", ".status.bmc.firmware", "Firmware version of the BMC"),
     AGE,
 ];
 

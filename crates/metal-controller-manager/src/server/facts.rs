@@ -49,7 +49,10 @@ pub(crate) fn identify(server: &Server, info: Option<&Info>, servers: &Store<Ser
             .collect::<Vec<ServerId>>()
     };
     let Ok(id) = server.name_any().parse() else {
-        return Identity { verdict: IdentityVerdict::Unknown, confirmed: false };
+        return Identity {
+            verdict: IdentityVerdict::Unknown,
+            confirmed: false,
+        };
     };
     // The others are only asked about where it is not plain that it is this one.
     let verdict = match compare_identity(id, identity, &[]) {

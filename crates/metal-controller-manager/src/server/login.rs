@@ -18,7 +18,10 @@ pub(crate) struct Login {
 
 impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Login").field("user", &self.user).field("source", &self.source).finish_non_exhaustive()
+        f.debug_struct("Login")
+            .field("user", &self.user)
+            .field("source", &self.source)
+            .finish_non_exhaustive()
     }
 }
 
@@ -38,7 +41,10 @@ pub(crate) fn references(bmc: &Bmc) -> impl Iterator<Item = &SecretKeyRef> {
     // A text in the spec goes before a reference beside it.
     let user = bmc.user.is_none().then_some(bmc.user_from.as_ref()).flatten();
     let password = bmc.pass.is_none().then_some(bmc.pass_from.as_ref()).flatten();
-    [user, password].into_iter().flatten().filter_map(|source| source.secret_key_ref.as_ref())
+    [user, password]
+        .into_iter()
+        .flatten()
+        .filter_map(|source| source.secret_key_ref.as_ref())
 }
 
 /// Reads the credentials, live.
@@ -49,7 +55,10 @@ pub(crate) async fn resolve(client: &Client, bmc: &Bmc, generation: i64) -> Resu
         if !secrets.contains_key(&name) {
             let api: Api<Secret> = Api::namespaced(client.clone(), &reference.namespace);
             let secret = api.get_opt(&reference.name).await;
-            let secret = secret.map_err(|source| LoginError::Api { name: name.clone(), source })?;
+            let secret = secret.map_err(|source| LoginError::Api {
+                name: name.clone(),
+                source,
+            })?;
             secrets.insert(name, secret);
         }
     }
@@ -61,8 +70,9 @@ fn read(bmc: &Bmc, generation: i64, secrets: &BTreeMap<String, Option<Secret>>) 
         Some(user) => user.clone().into_bytes(),
         None => key("user", bmc.user_from.as_ref(), secrets)?,
     };
-    let user = String::from_utf8(user)
-        .map_err(|_| LoginError::Missing("the user name in the Secret of spec.bmc.userFrom is no UTF-8".into()))?;
+    let user = String::from_utf8(user).map_err(|_| {
+        LoginError::Missing("the user name in the Secret of spec.bmc.userFrom is no UTF-8".into())
+    })?;
     let password = match &bmc.pass {
         Some(password) => password.0.clone().into_bytes(),
         None => key("pass", bmc.pass_from.as_ref(), secrets)?,
@@ -74,7 +84,11 @@ fn read(bmc: &Bmc, generation: i64, secrets: &BTreeMap<String, Option<Secret>>) 
     if bmc.user.is_some() || bmc.pass.is_some() {
         source.push(format!("spec@{generation}"));
     }
-    Ok(Login { user, password, source: source.join("+") })
+    Ok(Login {
+        user,
+        password,
+        source: source.join("+"),
+    })
 }
 
 /// The value of the key that `spec.bmc.<field>From` names.
@@ -85,7 +99,9 @@ fn key(
 ) -> Result<Vec<u8>, LoginError> {
     let missing = |text: String| LoginError::Missing(text);
     let Some(reference) = source.and_then(|source| source.secret_key_ref.as_ref()) else {
-        return Err(missing(format!("neither spec.bmc.{field} nor spec.bmc.{field}From is set")));
+        return Err(missing(format!(
+            "neither spec.bmc.{field} nor spec.bmc.{field}From is set"
+        )));
     };
     let name = format!("{}/{}", reference.namespace, reference.name);
     let Some(secret) = secrets.get(&name).and_then(Option::as_ref) else {
@@ -125,7 +141,10 @@ mod tests {
     #[test]
     fn credentials_from_one_secret_carry_its_version() {
         let login = read(&bmc(FROM_SECRET), 3, &secrets()).unwrap();
-        assert_eq!((login.user.as_str(), login.password.as_slice()), ("root", &b"calvin"[..]));
+        assert_eq!(
+            (login.user.as_str(), login.password.as_slice()),
+            ("root", &b"calvin"[..])
+        );
         assert_eq!(login.source, "n/s@7");
         assert!(!format!("{login:?}").contains("calvin"));
     }
@@ -135,7 +154,10 @@ mod tests {
         let mut mixed = bmc(FROM_SECRET);
         mixed.user = Some("admin".into());
         let login = read(&mixed, 3, &secrets()).unwrap();
-        assert_eq!((login.user.as_str(), login.source.as_str()), ("admin", "n/s@7+spec@3"));
+        assert_eq!(
+            (login.user.as_str(), login.source.as_str()),
+            ("admin", "n/s@7+spec@3")
+        );
         mixed.pass = Some(crd_types::metal::Password("x".into()));
         assert_eq!(references(&mixed).count(), 0);
         assert_eq!(read(&mixed, 3, &BTreeMap::new()).unwrap().source, "spec@3");
@@ -143,8 +165,13 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named() {
-        let bare = read(&bmc(r#"{"endpoint": "b"}"#), 1, &BTreeMap::new()).unwrap_err().to_string();
-        assert!(bare.contains("spec.bmc.user ") && bare.contains("spec.bmc.userFrom"), "{bare}");
+        let bare = read(&bmc(r#"{"endpoint": "b"}"#), 1, &BTreeMap::new())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            bare.contains("spec.bmc.user ") && bare.contains("spec.bmc.userFrom"),
+            "{bare}"
+        );
         let gone = BTreeMap::from([("n/s".to_owned(), None)]);
         let gone = read(&bmc(FROM_SECRET), 1, &gone).unwrap_err().to_string();
         assert!(gone.contains("Secret n/s does not exist"), "{gone}");

@@ -52,7 +52,9 @@ pub(crate) fn find(server: &Server) -> Option<Request> {
 
 fn power(word: &str) -> Option<PowerAction> {
     let action = word.parse().ok()?;
-    [PowerAction::On, PowerAction::Off, PowerAction::Cycle].contains(&action).then_some(action)
+    [PowerAction::On, PowerAction::Off, PowerAction::Cycle]
+        .contains(&action)
+        .then_some(action)
 }
 
 fn one(key: &'static str, value: &str, parse: fn(&str) -> Option<PowerAction>) -> Request {
@@ -60,7 +62,11 @@ fn one(key: &'static str, value: &str, parse: fn(&str) -> Option<PowerAction>) -
         && is_id(id)
         && let Ok(action) = word.parse()
     {
-        return Request::Claimed { key, action, id: id.into() };
+        return Request::Claimed {
+            key,
+            action,
+            id: id.into(),
+        };
     }
     parse(value).map_or_else(
         || Request::Unknown {
@@ -100,9 +106,15 @@ mod tests {
     fn a_word_is_a_request_and_a_claimed_one_is_recognised() {
         let asked = |key, action| Some(Request::Asked { key, action });
         assert_eq!(find(&server(&[])), None);
-        assert_eq!(find(&server(&[(POWER, "cycle")])), asked(POWER, PowerAction::Cycle));
+        assert_eq!(
+            find(&server(&[(POWER, "cycle")])),
+            asked(POWER, PowerAction::Cycle)
+        );
         for value in ["", "true", "please do"] {
-            assert_eq!(find(&server(&[(REBOOT, value)])), asked(REBOOT, PowerAction::Reset));
+            assert_eq!(
+                find(&server(&[(REBOOT, value)])),
+                asked(REBOOT, PowerAction::Reset)
+            );
         }
         for (key, action) in [(POWER, PowerAction::Cycle), (REBOOT, PowerAction::Reset)] {
             let id = new_id();

@@ -76,7 +76,10 @@ pub(crate) fn status(seen: &Seen<'_>) -> ServerStatus {
 
 /// The condition of this type.
 pub(crate) fn condition<'a>(status: Option<&'a ServerStatus>, kind: &str) -> Option<&'a Condition> {
-    status?.conditions.iter().find(|condition| condition.type_ == kind)
+    status?
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == kind)
 }
 
 /// What is stored of credentials, if it is about these.
@@ -118,7 +121,11 @@ fn bmc(seen: &Seen<'_>, before: &ServerStatus) -> Option<BmcStatus> {
     let (endpoint, reason, report) = match &seen.contact {
         Contact::None => return None,
         Contact::Silent | Contact::Broken { .. } => return before,
-        Contact::Actor { endpoint, reason, report } => (endpoint, reason, report),
+        Contact::Actor {
+            endpoint,
+            reason,
+            report,
+        } => (endpoint, reason, report),
     };
     let driver = match endpoint {
         Endpoint::Ipmi { .. } => "ipmi",
@@ -126,7 +133,9 @@ fn bmc(seen: &Seen<'_>, before: &ServerStatus) -> Option<BmcStatus> {
         Endpoint::Undecided { .. } => return before,
     };
     let text = endpoint.to_string();
-    let before = before.filter(|before| before.endpoint.as_deref() == Some(&text)).unwrap_or_default();
+    let before = before
+        .filter(|before| before.endpoint.as_deref() == Some(&text))
+        .unwrap_or_default();
     let same_driver = before.driver.as_deref() == Some(driver);
     let info = report.info.clone();
     let (vendor, model, firmware) = match info {
@@ -136,7 +145,11 @@ fn bmc(seen: &Seen<'_>, before: &ServerStatus) -> Option<BmcStatus> {
     let verdict = &report.verdict;
     Some(BmcStatus {
         driver: Some(driver.into()),
-        reason: Some(if same_driver { before.reason.unwrap_or_else(|| reason.clone()) } else { reason.clone() }),
+        reason: Some(if same_driver {
+            before.reason.unwrap_or_else(|| reason.clone())
+        } else {
+            reason.clone()
+        }),
         since: before.since.filter(|_| same_driver).or(Some(Time(seen.now))),
         endpoint: Some(text),
         vendor,
@@ -175,7 +188,8 @@ fn make(seen: &Seen<'_>, kind: &str, status: ConditionStatus, reason: &str, mess
 }
 
 fn reachable(seen: &Seen<'_>, before: &ServerStatus) -> Option<Condition> {
-    let make = |status, reason: &str, message| Some(make(seen, names::BMC_REACHABLE, status, reason, message));
+    let make =
+        |status, reason: &str, message| Some(make(seen, names::BMC_REACHABLE, status, reason, message));
     let unchanged = || condition(Some(before), names::BMC_REACHABLE).cloned();
     let (endpoint, report) = match &seen.contact {
         Contact::None => return None,
@@ -191,18 +205,26 @@ fn reachable(seen: &Seen<'_>, before: &ServerStatus) -> Option<Condition> {
             } else {
                 String::new()
             };
-            let message = format!("{endpoint}: {text}{failures}; {}", advice(*trouble, report.permission));
+            let message = format!(
+                "{endpoint}: {text}{failures}; {}",
+                advice(*trouble, report.permission)
+            );
             make(ConditionStatus::False, trouble.reason(), message)
         }
         Some(BmcError::Withheld(_)) => unchanged(),
         None if report.secret_disliked => make(
             ConditionStatus::False,
             names::CREDENTIALS_WITHHELD,
-            format!("{endpoint}: not asked: other BMCs refused the credentials {}; correct them", report.verdict.key.secret),
+            format!(
+                "{endpoint}: not asked: other BMCs refused the credentials {}; correct them",
+                report.verdict.key.secret
+            ),
         ),
-        None if report.power.is_some() => {
-            make(ConditionStatus::True, names::CONNECTED, format!("{endpoint} answers and takes the credentials"))
-        }
+        None if report.power.is_some() => make(
+            ConditionStatus::True,
+            names::CONNECTED,
+            format!("{endpoint} answers and takes the credentials"),
+        ),
         // Refused before this process began; the words of then are better than any.
         None if report.permission != Permission::Granted => unchanged()
             .filter(|condition| condition.reason.as_deref() == Some(refused.reason()))
@@ -211,7 +233,11 @@ fn reachable(seen: &Seen<'_>, before: &ServerStatus) -> Option<Condition> {
                 make(ConditionStatus::False, refused.reason(), message)
             }),
         None => unchanged().filter(|_| before.bmc.is_some()).or_else(|| {
-            make(ConditionStatus::False, names::CONNECTING, format!("{endpoint}: waiting for its first answer"))
+            make(
+                ConditionStatus::False,
+                names::CONNECTING,
+                format!("{endpoint}: waiting for its first answer"),
+            )
         }),
     }
 }
@@ -222,7 +248,9 @@ fn advice(trouble: Trouble, permission: Permission) -> &'static str {
         (Trouble::CredentialsRefused, Permission::Silence) => {
             "they are not shown again until the Secret or spec.bmc changes: correct them there"
         }
-        (Trouble::CredentialsRefused, _) => "they worked before and are tried again a few times: check the account",
+        (Trouble::CredentialsRefused, _) => {
+            "they worked before and are tried again a few times: check the account"
+        }
         (Trouble::Unreachable, _) => "tried again: check spec.bmc.endpoint, the network and the BMC",
         (Trouble::Busy, _) => "tried again",
         (Trouble::Unsupported, _) => "choose another protocol in spec.bmc.endpoint (ipmi://, redfish://)",
@@ -235,30 +263,49 @@ fn advice(trouble: Trouble, permission: Permission) -> &'static str {
 
 fn hands_off(seen: &Seen<'_>) -> Option<Condition> {
     let reason = seen.hands_off?;
-    Some(make(seen, names::HANDS_OFF, ConditionStatus::True, reason.reason(), reason.to_string()))
+    Some(make(
+        seen,
+        names::HANDS_OFF,
+        ConditionStatus::True,
+        reason.reason(),
+        reason.to_string(),
+    ))
 }
 
 fn power_command(seen: &Seen<'_>) -> Option<Condition> {
-    let make = |status, reason: &str, message| Some(make(seen, names::POWER_COMMAND, status, reason, message));
+    let make =
+        |status, reason: &str, message| Some(make(seen, names::POWER_COMMAND, status, reason, message));
     match (seen.request, seen.refusal) {
         (Some(Request::Unknown { why }), _) => {
             return make(ConditionStatus::False, names::INVALID_REQUEST, why.clone());
         }
         (Some(Request::Asked { action, .. } | Request::Claimed { action, .. }), Some(refusal)) => {
-            return make(ConditionStatus::False, names::WAITING, format!("{action}: nothing is sent: {refusal}"));
+            return make(
+                ConditionStatus::False,
+                names::WAITING,
+                format!("{action}: nothing is sent: {refusal}"),
+            );
         }
         _ => {}
     }
     let intent = seen.intent?;
     let action = intent.action;
     match (&intent.outcome, seen.refusal) {
-        (Some(Outcome::Done), _) => make(ConditionStatus::True, names::DONE, format!("{action}: done and read back")),
-        (Some(Outcome::Unconfirmed(why)), _) => {
-            make(ConditionStatus::False, names::UNCONFIRMED, format!("{action}: {why}"))
-        }
-        (None, Some(refusal)) => {
-            make(ConditionStatus::False, names::WAITING, format!("{action}: nothing more is sent: {refusal}"))
-        }
+        (Some(Outcome::Done), _) => make(
+            ConditionStatus::True,
+            names::DONE,
+            format!("{action}: done and read back"),
+        ),
+        (Some(Outcome::Unconfirmed(why)), _) => make(
+            ConditionStatus::False,
+            names::UNCONFIRMED,
+            format!("{action}: {why}"),
+        ),
+        (None, Some(refusal)) => make(
+            ConditionStatus::False,
+            names::WAITING,
+            format!("{action}: nothing more is sent: {refusal}"),
+        ),
         (None, None) => {
             let progress = match &seen.contact {
                 Contact::Actor { report, .. } => report.progress.as_ref(),
@@ -266,7 +313,11 @@ fn power_command(seen: &Seen<'_>) -> Option<Condition> {
             };
             let waits = progress.filter(|progress| progress.intent.id == intent.id);
             let waits = waits.map_or("waits for the BMC", |progress| progress.waits_for.as_str());
-            make(ConditionStatus::False, names::IN_PROGRESS, format!("{action}: {waits}"))
+            make(
+                ConditionStatus::False,
+                names::IN_PROGRESS,
+                format!("{action}: {waits}"),
+            )
         }
     }
 }
