@@ -208,13 +208,12 @@ impl Bmcs {
         let handle = self.spawn(&approach, gate, settings)?;
         own_report.set(handle.report()).ok();
         let watcher = tokio::spawn(forward(handle.report(), object, self.wake.clone()));
-        let _watcher = AbortOnDropHandle::new(watcher);
         let actor = Arc::new(Actor {
             uid,
             approach,
             handle,
             given: Mutex::default(),
-            _watcher,
+            _watcher: AbortOnDropHandle::new(watcher),
         });
         lock(&self.actors).insert(key(server), actor.clone());
         Ok(actor)
@@ -299,14 +298,14 @@ impl Bmcs {
                 move || drop(wake.unbounded_send(object.clone()))
             },
         );
-        let _task = AbortOnDropHandle::new(tokio::spawn(asked));
+        let task = tokio::spawn(asked);
         probes.insert(
             key(server),
             Probe {
                 host: host.into(),
                 tls: tls.clone(),
                 answer,
-                _task,
+                _task: AbortOnDropHandle::new(task),
             },
         );
         Ok(None)

@@ -20,9 +20,9 @@ use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::{Client, ResourceExt as _};
 use lifecycle::power::Intent;
-use lifecycle::{HandsOff, IdentityVerdict, hands_off, may_command};
+use lifecycle::{HandsOff, IdentityVerdict, Refusal, hands_off, may_command};
 use power_manager::driver::Choice;
-use power_manager::{Endpoint, EndpointSpec};
+use power_manager::{Endpoint, EndpointSpec, Info};
 use redfish_client::TlsPolicy;
 
 use self::facts::{guid, identify, observe};
@@ -81,20 +81,16 @@ impl Reconciler for Servers {
         if self.intents.is_behind(&server) {
             return Ok(Action::requeue(CACHE_LAG));
         }
-        let actor = self.bmcs.actor(&server);
-        let info = actor.as_ref().and_then(|actor| actor.report().info);
-        let identity = identify(&server, info.as_ref(), self.bmcs.servers());
-        let observed = observe(&server, &self.bmcs.site, identity);
-        drop(actor);
-        let reason = hands_off(&observed);
-        let leave_alone = matches!(reason, Some(HandsOff::Paused | HandsOff::Foreign))
-            || server.metadata.deletion_timestamp.is_some();
-        if reason.is_none() && observed.installation.is_none() && !leave_alone {
-            let fact = [(annotations::server::INSTALLATION, Some(observed.here.as_str()))];
+        let view = self.view(&server);
+        if view.hands_off.is_none() && !view.leave_alone && view.observed.installation.is_none() {
+            let fact = [(
+                annotations::server::INSTALLATION,
+                Some(view.observed.here.as_str()),
+            )];
             self.writer.annotate(&*server, &fact).await?;
             return Ok(Action::await_change());
         }
-        let target = if leave_alone {
+        let target = if view.leave_alone {
             self.bmcs.stop_asking(&server);
             Target::Not(Contact::Silent)
         } else {
@@ -109,50 +105,35 @@ impl Reconciler for Servers {
             return Ok(Action::requeue(CACHE_LAG));
         }
         let (contact, actor) = self.contact(&server, target);
-
-        let refusal = may_command(&observed).err();
         let request = request::find(&server);
-        if refusal.is_none()
-            && server.metadata.deletion_timestamp.is_none()
-            && let Some(request) = &request
-            && self.take_up(&server, request).await?
-        {
-            return Ok(Action::await_change());
-        }
         let intent = intents::stored(&server);
-        if refusal.is_none()
-            && let (Some(intent), Some(actor)) =
-                (intent.as_ref().filter(|intent| intent.outcome.is_none()), &actor)
+        if view.refusal.is_none()
+            && let Some(actor) = actor
         {
-            actor.carry_out(intent.clone()).await;
+            if let Some(request) = &request
+                && self.take_up(&server, request, intent.as_ref()).await?
+            {
+                return Ok(Action::await_change());
+            }
+            if let Some(open) = intent.as_ref().filter(|intent| intent.outcome.is_none()) {
+                actor.carry_out(open.clone()).await;
+            }
         }
-        let resumed = resumed(&server, &observed);
-        let confirmed_guid = resumed
-            .then(|| info.and_then(|info| info.identity).map(guid))
-            .flatten();
-        let seen = Seen {
-            server: &server,
-            hands_off: reason,
-            contact,
-            intent: intent.as_ref(),
-            request: request.as_ref(),
-            refusal,
-            confirmed_guid,
-            now: Timestamp::now(),
-        };
-        let status = status::status(&seen);
-        let written = self.writer.status(&*server, &status).await?;
-        if written.is_some() {
-            self.tell(&server, &status).await;
-        }
-        if resumed {
-            let present = written.as_ref().unwrap_or(&server);
-            self.writer
-                .annotate(present, &[(annotations::request::RESUME, None)])
-                .await?;
-        }
+        self.say(&server, &view, contact, intent.as_ref(), request.as_ref())
+            .await?;
         Ok(Action::await_change())
     }
+}
+
+/// A Server and its BMC as they are seen at the beginning of a reconcile.
+struct View {
+    observed: lifecycle::Observed,
+    hands_off: Option<HandsOff>,
+    refusal: Option<Refusal>,
+    /// Its BMC is not even read.
+    leave_alone: bool,
+    /// What the BMC says of itself.
+    info: Option<Info>,
 }
 
 /// Whether a human confirms that a BMC with an identity of its own is this machine's.
@@ -164,6 +145,55 @@ fn resumed(server: &Server, observed: &lifecycle::Observed) -> bool {
 }
 
 impl Servers {
+    fn view(&self, server: &Server) -> View {
+        let info = self.bmcs.actor(server).and_then(|actor| actor.report().info);
+        let identity = identify(server, info.as_ref(), self.bmcs.servers());
+        let observed = observe(server, &self.bmcs.site, identity);
+        let hands_off = hands_off(&observed);
+        View {
+            hands_off,
+            refusal: may_command(&observed).err(),
+            leave_alone: matches!(hands_off, Some(HandsOff::Paused | HandsOff::Foreign))
+                || server.metadata.deletion_timestamp.is_some(),
+            observed,
+            info,
+        }
+    }
+
+    /// Writes the status, events about what it says anew, and takes in a human's word about an identity.
+    async fn say(
+        &self,
+        server: &Server,
+        view: &View,
+        contact: Contact,
+        intent: Option<&Intent>,
+        request: Option<&Request>,
+    ) -> Result<(), ServerError> {
+        let resumed = resumed(server, &view.observed);
+        let identity = view.info.as_ref().and_then(|info| info.identity);
+        let seen = Seen {
+            server,
+            hands_off: view.hands_off,
+            contact,
+            intent,
+            request,
+            refusal: view.refusal,
+            confirmed_guid: identity.filter(|_| resumed).map(guid),
+            now: Timestamp::now(),
+        };
+        let status = status::status(&seen);
+        let written = self.writer.status(server, &status).await?;
+        if written.is_some() {
+            self.tell(server, &status, intent).await;
+        }
+        if resumed {
+            let present = written.as_ref().unwrap_or(server);
+            let consumed = [(annotations::request::RESUME, None)];
+            self.writer.annotate(present, &consumed).await?;
+        }
+        Ok(())
+    }
+
     /// Which BMC, by which protocol, as whom.
     async fn target(&self, server: &Server) -> Result<Target, ServerError> {
         let Some(bmc) = &server.spec.bmc else {
@@ -191,7 +221,7 @@ impl Servers {
         let (endpoint, reason) = match endpoint {
             Endpoint::Undecided { host } => match self.decide(server, &host, &tls) {
                 Ok(decided) => decided,
-                Err(contact) => return Ok(Target::Not(contact)),
+                Err(contact) => return Ok(Target::Not(*contact)),
             },
             explicit => {
                 self.bmcs.stop_asking(server);
@@ -203,8 +233,13 @@ impl Servers {
     }
 
     /// The driver for a host that says nothing of it: as it was chosen before, else by asking.
-    fn decide(&self, server: &Server, host: &str, tls: &TlsPolicy) -> Result<(Endpoint, String), Contact> {
-        let broken = |reason, message| Contact::Broken { reason, message };
+    fn decide(
+        &self,
+        server: &Server,
+        host: &str,
+        tls: &TlsPolicy,
+    ) -> Result<(Endpoint, String), Box<Contact>> {
+        let broken = |reason, message| Box::new(Contact::Broken { reason, message });
         let bracketed = if host.contains(':') {
             format!("[{host}]")
         } else {
@@ -288,7 +323,12 @@ impl Servers {
     }
 
     /// Takes a request one step further: claimed, its intent stored, removed. Returns whether something was written.
-    async fn take_up(&self, server: &Server, request: &Request) -> Result<bool, ServerError> {
+    async fn take_up(
+        &self,
+        server: &Server,
+        request: &Request,
+        previous: Option<&Intent>,
+    ) -> Result<bool, ServerError> {
         match request {
             Request::Unknown { .. } => return Ok(false),
             Request::Asked { key, action } => {
@@ -296,10 +336,9 @@ impl Servers {
                 self.writer.annotate(server, &[(key, Some(&value))]).await?;
             }
             Request::Claimed { key, action, id } => {
-                let previous = intents::stored(server);
-                if previous.as_ref().is_none_or(|intent| intent.id != *id) {
+                if previous.is_none_or(|intent| intent.id != *id) {
                     let now = self.bmcs.clock().now();
-                    let intent = Intent::new(id, *action, None, now, previous.as_ref());
+                    let intent = Intent::new(id, *action, None, now, previous);
                     self.intents.begin(server, &intent).await?;
                 } else {
                     self.writer.annotate(server, &[(key, None)]).await?;
@@ -310,7 +349,7 @@ impl Servers {
     }
 
     /// Events about what the status says anew.
-    async fn tell(&self, server: &Server, status: &ServerStatus) {
+    async fn tell(&self, server: &Server, status: &ServerStatus, intent: Option<&Intent>) {
         let news = |kind: &str| {
             let now = status::condition(Some(status), kind)?;
             let before = status::condition(server.status.as_ref(), kind);
@@ -332,8 +371,7 @@ impl Servers {
         };
         match now.reason.as_deref() {
             Some(conditions::DONE) => {
-                let action = intents::stored(server).map(|intent| intent.action);
-                let note = match action {
+                let note = match intent.map(|intent| intent.action) {
                     Some(PowerAction::On) => "Server powered on.".to_owned(),
                     Some(PowerAction::Off | PowerAction::SoftOff) => "Server powered off.".to_owned(),
                     Some(PowerAction::Cycle) => "Server power cycled.".to_owned(),

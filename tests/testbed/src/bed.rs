@@ -77,7 +77,7 @@ impl Bed {
 
         let identities: Vec<Identity> = MANAGERS.iter().map(|manager| manager.identity()).collect();
         let own = Identity::service_account("metal-managers", NAMESPACE, "default");
-        let known = [&identities[..], &[own.clone()]].concat();
+        let known = [&identities[..], std::slice::from_ref(&own)].concat();
         let (management, workload) = tokio::try_join!(
             ControlPlane::start(&run, &tools, MANAGEMENT, &known),
             ControlPlane::start(&run, &tools, WORKLOAD, &[]),

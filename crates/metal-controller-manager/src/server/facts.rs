@@ -71,10 +71,6 @@ pub(crate) fn identify(server: &Server, info: Option<&Info>, servers: &Store<Ser
 pub(crate) fn guid(identity: BmcIdentity) -> String {
     match identity {
         BmcIdentity::RedfishSystem(uuid) => uuid.to_string(),
-        BmcIdentity::IpmiGuid(bytes) => hex(&bytes),
+        BmcIdentity::IpmiGuid(bytes) => format!("{:032x}", u128::from_be_bytes(bytes)),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,6 +1,7 @@
 //! With which credentials a BMC is approached, as the spec and its Secrets have them.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 
 use crd_types::metal::{Bmc, CredentialSource, SecretKeyRef};
@@ -52,14 +53,14 @@ pub(crate) async fn resolve(client: &Client, bmc: &Bmc, generation: i64) -> Resu
     let mut secrets = BTreeMap::new();
     for reference in references(bmc) {
         let name = format!("{}/{}", reference.namespace, reference.name);
-        if !secrets.contains_key(&name) {
+        if let Entry::Vacant(entry) = secrets.entry(name) {
             let api: Api<Secret> = Api::namespaced(client.clone(), &reference.namespace);
             let secret = api.get_opt(&reference.name).await;
             let secret = secret.map_err(|source| LoginError::Api {
-                name: name.clone(),
+                name: entry.key().clone(),
                 source,
             })?;
-            secrets.insert(name, secret);
+            entry.insert(secret);
         }
     }
     read(bmc, generation, &secrets)

@@ -163,9 +163,9 @@ fn bmc(seen: &Seen<'_>, before: &ServerStatus) -> Option<BmcStatus> {
             refusals: i32::try_from(verdict.refusals).unwrap_or(i32::MAX),
             refused_at: verdict.refused_at.and_then(|time| {
                 let millis = i64::try_from(time.as_millis()).ok()?;
-                let second = Timestamp::from_millisecond(millis).ok()?.as_second();
                 // Whole seconds, as the API has them; late rather than early.
-                Timestamp::from_second(second + 1).ok().map(Time)
+                let second = Timestamp::from_second((millis + 999) / 1000);
+                second.ok().map(Time)
             }),
         }),
     })
@@ -279,12 +279,14 @@ fn power_command(seen: &Seen<'_>) -> Option<Condition> {
         (Some(Request::Unknown { why }), _) => {
             return make(ConditionStatus::False, names::INVALID_REQUEST, why.clone());
         }
-        (Some(Request::Asked { action, .. } | Request::Claimed { action, .. }), Some(refusal)) => {
-            return make(
-                ConditionStatus::False,
-                names::WAITING,
-                format!("{action}: nothing is sent: {refusal}"),
-            );
+        (Some(Request::Asked { action, .. } | Request::Claimed { action, .. }), refusal) => {
+            let why = match (refusal, &seen.contact) {
+                (Some(refusal), _) => refusal.to_string(),
+                (None, Contact::None) => "no BMC is configured: set spec.bmc".into(),
+                (None, _) => "condition BMCReachable says why".into(),
+            };
+            let message = format!("{action}: nothing is sent: {why}");
+            return make(ConditionStatus::False, names::WAITING, message);
         }
         _ => {}
     }

@@ -5,6 +5,7 @@ mod lab;
 use std::time::Duration;
 
 use anyhow::Context;
+use kube::ResourceExt;
 use serde_json::json;
 use testbed::Bed;
 
@@ -218,6 +219,26 @@ pub(crate) async fn a_dead_bmc_is_named_and_its_neighbour_is_not_delayed(bed: &B
         (lab.commands(A).await?, lab.commands(B).await?),
         (vec![], vec!["on".to_owned()])
     );
+    lab.end().await
+}
+
+pub(crate) async fn a_request_that_was_claimed_is_carried_out_once(bed: &Bed) -> anyhow::Result<()> {
+    let lab = Lab::start(bed).await?;
+    lab.secret("good", "admin-secret").await?;
+    lab.server(A, "good", json!({ "accepted": true })).await?;
+    // As a process leaves it that died before it stored the intent, and then one that died after.
+    for _ in 0..2 {
+        lab.annotate(A, "metal.sidero.dev/power", Some("on 00000000000000aa"))
+            .await?;
+        lab.until(A, "the request is taken", SOON, async |object| {
+            let status = &object.data["status"];
+            let taken = object.annotations().get("metal.sidero.dev/power").is_none();
+            Ok((taken && status["powerIntent"]["id"] == "00000000000000aa").then_some(()))
+        })
+        .await?;
+        lab.until_condition(A, "PowerCommand", "Done", COMMAND).await?;
+        assert_eq!(lab.commands(A).await?, ["on"]);
+    }
     lab.end().await
 }
 

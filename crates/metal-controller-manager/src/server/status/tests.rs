@@ -7,7 +7,7 @@ use crate::server::request::Request;
 
 const NOW: &str = "2026-01-02T03:04:05Z";
 
-fn server(status: serde_json::Value) -> Server {
+fn server(status: &serde_json::Value) -> Server {
     let object = serde_json::json!({
         "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "Server",
         "metadata": { "name": "4c4c4544-0039-3010-8048-b7c04f384432", "generation": 3 },
@@ -103,7 +103,7 @@ fn a_reading_shows_power_and_what_the_bmc_says_of_itself() {
         info: Some(info),
         ..report()
     };
-    let server = server(serde_json::json!({}));
+    let server = server(&serde_json::json!({}));
     let status = status(&seen(&server, actor(read)));
     assert_eq!(status.power.as_deref(), Some("on"));
     assert_eq!(status.phase, Some(Phase::Accepted));
@@ -121,7 +121,7 @@ fn a_reading_shows_power_and_what_the_bmc_says_of_itself() {
 
 #[test]
 fn every_failure_names_endpoint_cause_and_remedy_under_its_reason() {
-    let server = server(serde_json::json!({}));
+    let server = server(&serde_json::json!({}));
     for trouble in Trouble::ALL {
         let status = status(&seen(&server, actor(failed(*trouble))));
         let (holds, reason, message) = says(&status, names::BMC_REACHABLE);
@@ -140,9 +140,9 @@ fn a_verdict_survives_the_status_and_counts_for_its_key_only() {
     refused.permission = Permission::Silence;
     refused.verdict.refusals = 1;
     refused.verdict.refused_at = Some(lifecycle::Time::from_millis(1_700_000_000_000));
-    let before = server(serde_json::json!({}));
+    let before = server(&serde_json::json!({}));
     let status = status(&seen(&before, actor(refused)));
-    let after = server(serde_json::to_value(&status).unwrap());
+    let after = server(&serde_json::to_value(&status).unwrap());
     let stored = verdict(&after, &key()).unwrap();
     assert_eq!((stored.refusals, stored.proved), (1, false));
     // No sooner than it was.
@@ -171,7 +171,7 @@ fn until_something_is_read_anew_the_last_word_stands() {
         "power": "on", "bmc": { "endpoint": "ipmi://b:623", "driver": "ipmi", "reason": "r", "since": NOW, "firmware": "1.2" },
         "conditions": [{ "type": "BMCReachable", "status": "True", "reason": "Connected", "message": "m", "lastTransitionTime": NOW }],
     });
-    let server = server(before);
+    let server = server(&before);
     for contact in [Contact::Silent, actor(report())] {
         let status = status(&seen(&server, contact));
         assert_eq!(status.power.as_deref(), Some("on"));
@@ -186,7 +186,7 @@ fn until_something_is_read_anew_the_last_word_stands() {
 
 #[test]
 fn hands_off_says_why_and_what_to_do() {
-    let server = server(serde_json::json!({}));
+    let server = server(&serde_json::json!({}));
     let mut seen = seen(&server, Contact::Silent);
     seen.hands_off = Some(HandsOff::Paused);
     seen.refusal = Some(Refusal::HandsOff(HandsOff::Paused));
@@ -199,8 +199,27 @@ fn hands_off_says_why_and_what_to_do() {
 }
 
 #[test]
+fn a_request_without_a_bmc_to_send_it_to_says_so() {
+    let server = server(&serde_json::json!({}));
+    let asked = Request::Asked {
+        key: "k",
+        action: PowerAction::On,
+    };
+    let broken = Contact::Broken {
+        reason: names::CREDENTIALS_MISSING,
+        message: "m".into(),
+    };
+    for (contact, expected) in [(Contact::None, "set spec.bmc"), (broken, "BMCReachable")] {
+        let mut seen = seen(&server, contact);
+        seen.request = Some(&asked);
+        let (_, reason, message) = says(&status(&seen), names::POWER_COMMAND);
+        assert!(reason == "Waiting" && message.contains(expected), "{message}");
+    }
+}
+
+#[test]
 fn a_power_command_tells_what_it_waits_for_and_how_it_ended() {
-    let server = server(serde_json::json!({}));
+    let server = server(&serde_json::json!({}));
     let now = lifecycle::Time::default();
     let open = Intent::new("i", PowerAction::Cycle, None, now, None);
     let done = Intent {
