@@ -34,8 +34,7 @@ enum Command {
     },
     /// Run everything CI runs, or the steps named; a last word that is no step filters the tests by name.
     Test {
-        #[doc = test::STEPS_HELP!()]
-        #[arg(value_name = "STEP|FILTER")]
+        #[arg(value_name = "STEP|FILTER", help = test::STEPS_HELP)]
         words: Vec<String>,
     },
     /// Install what the tests and the demo need: Debian packages (as root), Go, the Go-built test bed.

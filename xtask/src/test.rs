@@ -6,13 +6,8 @@ use crate::exec::{Failure, cargo};
 use crate::tools;
 
 /// The help text of the step words; kept beside the steps.
-macro_rules! steps_help {
-    () => {
-        "Steps: tools, fmt, clippy, build, unit, e2e (all of them without arguments). \
-         A last word that is no step filters the tests of unit and e2e by name."
-    };
-}
-pub(crate) use steps_help as STEPS_HELP;
+pub(crate) const STEPS_HELP: &str = "Steps: fmt, clippy, build, unit, tools, e2e (all of them without arguments); \
+    a last word that is no step filters the tests of unit and e2e by name";
 
 /// One step of CI.
 struct Step {
@@ -215,7 +210,7 @@ mod tests {
     #[test]
     fn the_help_names_every_step() {
         for step in STEPS {
-            assert!(STEPS_HELP!().contains(step.name), "{}", step.name);
+            assert!(STEPS_HELP.contains(step.name), "{}", step.name);
         }
     }
 

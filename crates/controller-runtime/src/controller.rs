@@ -137,15 +137,16 @@ mod tests {
     use std::sync::Mutex;
 
     use k8s_openapi::api::core::v1::ConfigMap;
-    use kube::{Api, Client, ResourceExt};
+    use kube::api::{Api, ObjectMeta};
+    use kube::{Client, ResourceExt};
     use serde_json::json;
-    use tokio::time::{Instant, sleep};
+    use tokio::time::{Instant, sleep, timeout};
 
     use super::*;
     use crate::backoff::Pauses;
     use crate::scripted;
 
-    /// A server that lists `count` ConfigMaps and then is silent.
+    /// A server that lists `count` ConfigMaps at version 5 and then is silent; a write makes version 9.
     fn server(count: usize) -> Client {
         let item = |n: usize| {
             let name = format!("c{n}");
@@ -153,7 +154,13 @@ mod tests {
         };
         let items: Vec<_> = (0..count).map(item).collect();
         let list = json!({ "metadata": { "resourceVersion": "5" }, "items": items });
-        scripted::client(move |asked| (!asked.uri.contains("watch=true")).then(|| (200, list.clone()))).0
+        let mut written = list["items"][0].clone();
+        written["metadata"]["resourceVersion"] = json!("9");
+        let answer = move |asked: &scripted::Asked| match asked.method.as_str() {
+            "PATCH" => Some((200, written.clone())),
+            _ => (!asked.uri.contains("watch=true")).then(|| (200, list.clone())),
+        };
+        scripted::client(answer).0
     }
 
     #[derive(Debug, thiserror::Error)]
@@ -204,14 +211,16 @@ mod tests {
         task: tokio::task::JoinHandle<()>,
     }
 
-    fn start(objects: usize, failures: usize) -> Running {
-        let client = server(objects);
-        let slow = Arc::new(Slow {
+    fn slow(client: &Client, failures: usize) -> Arc<Slow> {
+        Arc::new(Slow {
             writer: Writer::new(client.clone(), "slow"),
             backoff: Backoff::new(Pauses::default(), &[]),
             failures,
             log: Mutex::default(),
-        });
+        })
+    }
+
+    fn start(client: Client, slow: Arc<Slow>) -> Running {
         let mut registry = Registry::default();
         let (metrics, stop) = (Metrics::register(&mut registry), CancellationToken::new());
         let controller = Controller::new(Api::all(client), watcher::Config::default());
@@ -226,10 +235,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_more_run_at_once_than_allowed_and_stopping_waits_for_them() {
-        let running = start(5, 0);
+        let client = server(5);
+        let running = start(client.clone(), slow(&client, 0));
         sleep(Duration::from_millis(1500)).await;
         running.stop.cancel();
-        running.task.await.unwrap();
+        timeout(Duration::from_secs(5), running.task)
+            .await
+            .unwrap()
+            .unwrap();
         let log = running.slow.log.lock().unwrap();
         let (mut now, mut most) = (0, 0);
         for (_, begin) in &*log {
@@ -244,8 +257,30 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn nothing_is_planned_on_a_cache_older_than_the_last_write() {
+        let client = server(1);
+        let slow = slow(&client, 0);
+        let metadata = ObjectMeta {
+            name: Some("c0".into()),
+            namespace: Some("n".into()),
+            ..ObjectMeta::default()
+        };
+        let object = ConfigMap {
+            metadata,
+            ..ConfigMap::default()
+        };
+        let written = slow.writer.annotate(&object, &[("fact", Some("1"))]).await;
+        assert_eq!(written.unwrap().unwrap().resource_version().as_deref(), Some("9"));
+        let running = start(client, slow);
+        sleep(Duration::from_secs(10)).await;
+        assert!(running.slow.log.lock().unwrap().is_empty());
+        assert!(!running.task.is_finished());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn failures_are_tried_again_after_growing_pauses_and_counted() {
-        let running = start(1, 3);
+        let client = server(1);
+        let running = start(client.clone(), slow(&client, 3));
         sleep(Duration::from_secs(30)).await;
         let log = running.slow.log.lock().unwrap().clone();
         let pauses: Vec<_> = log

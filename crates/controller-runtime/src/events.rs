@@ -91,9 +91,7 @@ impl Events {
             note: Some(note.to_owned()),
             secondary: None,
         };
-        let mut reference = object.object_ref(&());
-        // The recorder takes another version of the object for another object.
-        reference.resource_version = None;
+        let reference = object.object_ref(&());
         match recorder.publish(&event, &reference).await {
             Ok(()) => drop(self.lock().insert(told, (Instant::now(), recorder))),
             Err(error) => {

@@ -77,6 +77,20 @@ pub struct Settings {
     pub backoff: (Duration, Duration),
 }
 
+impl Settings {
+    /// A BMC of which nothing is known, with the defaults: power read once a minute, back-off from 2 s to 5 min.
+    pub fn new(server: ServerId, key: CredentialKey) -> Self {
+        Self {
+            server,
+            key,
+            verdict: None,
+            timings: Timings::default(),
+            poll: Duration::from_mins(1),
+            backoff: (Duration::from_secs(2), Duration::from_mins(5)),
+        }
+    }
+}
+
 /// An actor at work. Dropping it stops the actor at once; [`Handle::stop`] lets it close its session.
 pub struct Handle {
     orders: mpsc::Sender<Order>,
@@ -117,6 +131,11 @@ impl Handle {
     /// Gives up whatever is under way: nothing more is sent for it.
     pub async fn give_up(&self) -> Result<(), Stopped> {
         self.order(Order::GiveUp).await
+    }
+
+    /// The machine was seen booting (DHCP, iPXE, agent): what shows a reset where its BMC does not.
+    pub async fn booted(&self) -> Result<(), Stopped> {
+        self.order(Order::Booted).await
     }
 
     /// Reads the power state now, whatever the back-off says.

@@ -70,11 +70,15 @@ pub trait Bmc: Send + 'static {
     fn close(&mut self) -> impl Future<Output = ()> + Send;
 }
 
-/// What a read-back says of the override that was set.
-pub(crate) fn compare_boot(set: BootOrder, read: BootSetting) -> OverrideSeen {
+/// What a read-back says of the override that was set. One that fails is no reason to stop.
+pub(crate) fn compare_boot(
+    set: BootOrder,
+    read: Result<BootSetting, BmcError>,
+) -> Result<OverrideSeen, BmcError> {
     match read {
-        BootSetting::Once(order) if order.target == set.target => OverrideSeen::AsSet,
-        BootSetting::Unreadable => OverrideSeen::Unreadable,
-        BootSetting::Once(_) | BootSetting::Other | BootSetting::None => OverrideSeen::Different,
+        Ok(BootSetting::Once(order)) if order.target == set.target => Ok(OverrideSeen::AsSet),
+        Ok(BootSetting::Once(_) | BootSetting::Other | BootSetting::None) => Ok(OverrideSeen::Different),
+        Err(withheld @ BmcError::Withheld(_)) => Err(withheld),
+        Ok(BootSetting::Unreadable) | Err(_) => Ok(OverrideSeen::Unreadable),
     }
 }

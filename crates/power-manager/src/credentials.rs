@@ -42,9 +42,6 @@ const RETRIES: [Duration; 3] = [
     Duration::from_mins(15),
 ];
 
-/// A BMC that was told to restart may refuse anything for this long; it means nothing.
-const RESET_GRACE: Duration = Duration::from_mins(10);
-
 /// A Secret that this many BMCs in a row refused is not shown to others for the first time.
 const DISLIKED: usize = 3;
 
@@ -63,23 +60,18 @@ pub enum Permission {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Discipline {
     verdict: Verdict,
-    reset_at: Option<Time>,
 }
 
 impl Discipline {
     /// Begins with what was stored, if that is about the same key.
     pub fn new(key: CredentialKey, stored: Option<Verdict>) -> Self {
-        let fresh = Verdict {
-            key: key.clone(),
+        let verdict = stored.filter(|verdict| verdict.key == key).unwrap_or(Verdict {
+            key,
             proved: false,
             refusals: 0,
             refused_at: None,
-        };
-        let verdict = stored.filter(|verdict| verdict.key == key).unwrap_or(fresh);
-        Self {
-            verdict,
-            reset_at: None,
-        }
+        });
+        Self { verdict }
     }
 
     /// What to store.
@@ -111,19 +103,10 @@ impl Discipline {
         changed
     }
 
-    /// The BMC refused them; whether that counts.
-    pub fn refused(&mut self, now: Time) -> bool {
-        if self.reset_at.is_some_and(|at| now.since(at) < RESET_GRACE) {
-            return false;
-        }
+    /// The BMC refused them. Busy, 5xx and a full session table are no refusals.
+    pub fn refused(&mut self, now: Time) {
         self.verdict.refusals = self.verdict.refusals.saturating_add(1);
         self.verdict.refused_at = Some(now);
-        true
-    }
-
-    /// The BMC was told to restart.
-    pub fn bmc_was_reset(&mut self, now: Time) {
-        self.reset_at = Some(now);
     }
 
     /// A user asks to try again.
@@ -229,7 +212,7 @@ mod tests {
     fn credentials_that_never_worked_get_one_refusal_and_then_silence() {
         let mut discipline = Discipline::new(key("s@1"), None);
         assert_eq!(discipline.may_try(at(0)), Permission::Granted);
-        assert!(discipline.refused(at(0)));
+        discipline.refused(at(0));
         assert_eq!(discipline.may_try(at(100_000)), Permission::Silence);
     }
 
@@ -281,15 +264,6 @@ mod tests {
                 Permission::Granted
             );
         }
-    }
-
-    #[test]
-    fn a_refusal_within_ten_minutes_of_a_bmc_reset_does_not_count() {
-        let mut discipline = Discipline::new(key("s@1"), None);
-        discipline.bmc_was_reset(at(0));
-        assert!(!discipline.refused(at(9)));
-        assert_eq!(discipline.may_try(at(9)), Permission::Granted);
-        assert!(discipline.refused(at(10)));
     }
 
     #[test]

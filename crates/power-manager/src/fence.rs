@@ -19,7 +19,8 @@ pub struct Fenced(pub String);
 
 /// Who may send. Asked often and at the last moment, so it must answer at once, from memory.
 ///
-/// Invariants I-5 and I-6: a replica without the lease sends nothing; a Server in hands-off, or not accepted, gets no writes.
+/// Invariants I-1, I-5 and I-6: a replica without the lease sends nothing; a Server that [`lifecycle::may_command`] refuses gets no
+/// writes.
 /// Asking and sending are not one step: at most the one datagram already past the fence still goes out, and a later reading absorbs it.
 pub trait Fence: Send + Sync + 'static {
     /// Whether a datagram or request may go to this BMC now.

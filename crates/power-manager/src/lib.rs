@@ -20,7 +20,7 @@ mod error;
 mod fence;
 mod limits;
 
-pub use actor::{Handle, IntentStore, Parts, Progress, Report, Settings, StoreError, spawn};
+pub use actor::{Handle, IntentStore, Parts, Progress, Report, Settings, Stopped, StoreError, spawn};
 pub use backoff::Backoff;
 pub use bmc::{Bmc, BootSetting, Info, Status};
 pub use clock::Clock;

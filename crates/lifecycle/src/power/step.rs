@@ -258,12 +258,17 @@ impl Decision<'_> {
         };
         let settled = self.intent.settled();
         // Of two offs the second may be on its way still; on comes after it, not between.
-        let earliest = rested.max(settled.off_may_act_until.unwrap_or_default());
-        if self.now < earliest {
-            return Step::Wait {
-                until: earliest,
-                wait: Wait::Rest,
+        let accounted_for = settled.off_may_act_until.unwrap_or_default();
+        let until = rested.max(accounted_for);
+        if self.now < until {
+            let wait = if accounted_for > rested {
+                Wait::EarlierCommand {
+                    target: PowerState::On,
+                }
+            } else {
+                Wait::Rest
             };
+            return Step::Wait { until, wait };
         }
         let on = settled.enter(Stage::On, self.now);
         Decision { intent: &on, ..self }.send()

@@ -70,7 +70,7 @@ impl fmt::Display for Wait {
             ),
             Self::EarlierCommand { target } => write!(
                 f,
-                "an earlier command may still take effect: {target} counts once its deadline has passed"
+                "an earlier command in the other direction may still take effect: waiting for its deadline before {target} counts"
             ),
             Self::Rest => f.write_str("off; stays off for a moment before it is switched on"),
         }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{IntentStore, Parts, Progress, Report, Settings, StoreError};
 use crate::credentials::{Discipline, FirstUse, Permission};
-use crate::{Backoff, Bmc, BmcError, Gate, Info};
+use crate::{Backoff, Bmc, BmcError, Gate, Info, Status};
 
 /// How long a session's end is waited for: a manager has ten seconds to end.
 const CLOSE: Duration = Duration::from_secs(5);
@@ -19,6 +19,7 @@ const CLOSE: Duration = Duration::from_secs(5);
 pub(super) enum Order {
     CarryOut(Box<Intent>),
     GiveUp,
+    Booted,
     Refresh,
     RetryCredentials,
 }
@@ -29,6 +30,11 @@ struct Run {
     seen: Observed,
 }
 
+/// Leave to show credentials to the BMC; where it is for the first time, other BMCs wait for what comes of it.
+struct Leave {
+    _first_use: Option<FirstUse>,
+}
+
 pub(super) struct Actor<B, S> {
     bmc: B,
     gate: Gate,
@@ -36,6 +42,7 @@ pub(super) struct Actor<B, S> {
     parts: Parts<S>,
     discipline: Discipline,
     backoff: Backoff,
+    /// What the BMC said of itself since it was last out of reach: behind the same address may be another one afterwards.
     info: Option<Info>,
     run: Option<Run>,
     /// When there is something to do; never, while the credentials are to be kept silent.
@@ -118,8 +125,10 @@ impl<B: Bmc, S: IntentStore> Actor<B, S> {
         let now = self.now();
         match order {
             Order::CarryOut(intent) => {
-                // the same intent again, as a relist brings it, changes nothing
-                if self.run.as_ref().is_none_or(|run| run.stored.id != intent.id) {
+                // the same intent again, as a relist or a cache that lags behind brings it, changes nothing
+                let under_way = self.run.as_ref().map(|run| &run.stored.id);
+                let ended = self.report.borrow().ended.as_ref().map(|(id, _)| id.clone());
+                if under_way != Some(&intent.id) && ended.as_ref() != Some(&intent.id) {
                     self.run = Some(Run {
                         stored: *intent,
                         seen: Observed::nothing(now),
@@ -127,6 +136,11 @@ impl<B: Bmc, S: IntentStore> Actor<B, S> {
                 }
             }
             Order::GiveUp => self.forget_run(),
+            Order::Booted => {
+                if let Some(run) = &mut self.run {
+                    run.seen.booted = Some(now);
+                }
+            }
             Order::Refresh => self.backoff.reset(),
             Order::RetryCredentials => {
                 self.discipline.asked();
@@ -210,20 +224,23 @@ impl<B: Bmc, S: IntentStore> Actor<B, S> {
         if !self.store(&store).await {
             return;
         }
-        let ready = match boot {
-            None => Ok(()),
-            Some(order) => self.bmc.set_boot(order).await.map(|seen| {
-                if let Some(run) = &mut self.run {
-                    run.seen.override_seen = Some(seen);
-                }
-            }),
-        };
-        let sent = match ready {
-            Ok(()) => self.bmc.command(command).await,
-            // Without its override the machine would boot something else: the next attempt sets it again.
-            Err(error) => Err(error),
-        };
+        let sent = self.set_boot_and_command(boot, command).await;
         self.note(sent.as_ref().err());
+    }
+
+    /// An override that fails keeps the command back: the machine would boot something else. The next attempt sets it again.
+    async fn set_boot_and_command(
+        &mut self,
+        boot: Option<BootOrder>,
+        command: Command,
+    ) -> Result<(), BmcError> {
+        if let Some(order) = boot {
+            let seen = self.bmc.set_boot(order).await?;
+            if let Some(run) = &mut self.run {
+                run.seen.override_seen = Some(seen);
+            }
+        }
+        self.bmc.command(command).await
     }
 
     /// Nothing may be written now: look again a little later, until the deadline says that it is too late.
@@ -289,11 +306,11 @@ impl<B: Bmc, S: IntentStore> Actor<B, S> {
     }
 
     /// Asks the BMC what it is, if that is not known yet, and for the power state. `None` when the credentials may not be shown.
-    async fn ask(&mut self, now: Time, want_mark: bool) -> Option<Result<crate::Status, BmcError>> {
-        let first_use = self.permitted(now)?;
+    async fn ask(&mut self, now: Time, want_mark: bool) -> Option<Result<Status, BmcError>> {
+        let leave = self.permitted(now)?;
         let result = self.describe_and_read(want_mark).await;
         self.note(result.as_ref().err());
-        drop(first_use);
+        drop(leave);
         if let Ok(status) = &result {
             self.backoff.reset();
             let (power, info) = (status.power, self.info.clone());
@@ -305,20 +322,22 @@ impl<B: Bmc, S: IntentStore> Actor<B, S> {
         Some(result)
     }
 
-    async fn describe_and_read(&mut self, want_mark: bool) -> Result<crate::Status, BmcError> {
+    async fn describe_and_read(&mut self, want_mark: bool) -> Result<Status, BmcError> {
         if self.info.is_none() {
             self.info = Some(self.bmc.describe().await?);
         }
         self.bmc.read(want_mark).await
     }
 
-    /// Whether the credentials may be shown; with the leave of the others where it is the first time.
-    fn permitted(&mut self, now: Time) -> Option<Option<FirstUse>> {
+    /// Leave to show the credentials, if they may be shown.
+    fn permitted(&mut self, now: Time) -> Option<Leave> {
         let permission = self.discipline.may_try(now);
         let secret = self.settings.key.secret.clone();
         let leave = match permission {
-            Permission::Granted if self.discipline.verdict().proved => Some(None),
-            Permission::Granted => self.parts.ledger.first_use(&secret).map(Some),
+            Permission::Granted if self.discipline.verdict().proved => Some(Leave { _first_use: None }),
+            Permission::Granted => self.parts.ledger.first_use(&secret).map(|first_use| Leave {
+                _first_use: Some(first_use),
+            }),
             Permission::NotBefore(_) | Permission::Silence => None,
         };
         let disliked = leave.is_none() && self.parts.ledger.is_disliked(&secret);
@@ -332,9 +351,11 @@ impl<B: Bmc, S: IntentStore> Actor<B, S> {
         let secret = &self.settings.key.secret;
         match error.map(BmcError::trouble) {
             None if self.discipline.accepted() => self.parts.ledger.accepted(secret),
-            Some(Some(Trouble::CredentialsRefused)) if self.discipline.refused(now) => {
+            Some(Some(Trouble::CredentialsRefused)) => {
+                self.discipline.refused(now);
                 self.parts.ledger.refused(secret);
             }
+            Some(Some(Trouble::Unreachable)) => self.info = None,
             _ => {}
         }
         if let Some(run) = &mut self.run {

@@ -23,7 +23,9 @@ struct Scripted {
 #[derive(Default)]
 struct Log {
     on: AtomicBool,
-    reads: AtomicU32,
+    /// Attempts to ask, until one has worked.
+    attempts: AtomicU32,
+    readings: AtomicU32,
     commands: Mutex<Vec<Command>>,
     /// What becomes of the next requests; after the last they work.
     troubles: Mutex<VecDeque<Trouble>>,
@@ -43,13 +45,14 @@ impl Log {
         })
     }
 
-    fn reads(&self) -> u32 {
-        self.reads.load(Ordering::Relaxed)
+    fn attempts(&self) -> u32 {
+        self.attempts.load(Ordering::Relaxed)
     }
 }
 
 impl Bmc for Scripted {
     async fn read(&mut self, _: bool) -> Result<Status, BmcError> {
+        self.log.readings.fetch_add(1, Ordering::Relaxed);
         self.log.fate()?;
         let power = if self.log.on.load(Ordering::Relaxed) {
             PowerState::On
@@ -61,7 +64,9 @@ impl Bmc for Scripted {
 
     async fn command(&mut self, command: Command) -> Result<(), BmcError> {
         self.log.commands.lock().unwrap().push(command);
-        self.log.on.store(command == Command::On, Ordering::Relaxed);
+        if command != Command::Reset {
+            self.log.on.store(command == Command::On, Ordering::Relaxed);
+        }
         Ok(())
     }
 
@@ -78,8 +83,7 @@ impl Bmc for Scripted {
     }
 
     async fn describe(&mut self) -> Result<Info, BmcError> {
-        // every attempt to ask begins here until one has worked
-        self.log.reads.fetch_add(1, Ordering::Relaxed);
+        self.log.attempts.fetch_add(1, Ordering::Relaxed);
         self.log.fate()?;
         Ok(Info {
             identity: self.identity,
@@ -120,16 +124,13 @@ fn server() -> ServerId {
 }
 
 fn settings(endpoint: &str, verdict: Option<Verdict>) -> Settings {
+    let key = CredentialKey {
+        endpoint: endpoint.into(),
+        secret: "default/bmc@7".into(),
+    };
     Settings {
-        server: server(),
-        key: CredentialKey {
-            endpoint: endpoint.into(),
-            secret: "default/bmc@7".into(),
-        },
         verdict,
-        timings: Timings::default(),
-        poll: Duration::from_mins(1),
-        backoff: (Duration::from_secs(2), Duration::from_mins(5)),
+        ..Settings::new(server(), key)
     }
 }
 
@@ -179,12 +180,12 @@ async fn a_refused_password_is_shown_once_and_again_only_when_a_user_asks() {
     sleep(Duration::from_hours(24)).await;
     let report = handle.report().borrow().clone();
     assert_eq!(
-        (log.reads(), report.permission, report.trouble()),
+        (log.attempts(), report.permission, report.trouble()),
         (1, Permission::Silence, Some(Trouble::CredentialsRefused))
     );
     handle.retry_credentials().await.unwrap();
     sleep(Duration::from_hours(1)).await;
-    assert_eq!(log.reads(), 2);
+    assert_eq!(log.attempts(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -209,7 +210,7 @@ async fn a_new_leader_does_not_show_a_refused_password_again() {
             trouble: Some(Trouble::CredentialsRefused)
         })
     );
-    assert_eq!(log.reads(), 0);
+    assert_eq!(log.attempts(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -244,7 +245,7 @@ async fn busy_and_unreachable_are_no_refusals_and_back_off() {
     *log.always.lock().unwrap() = Some(Trouble::Busy);
     sleep(Duration::from_hours(1)).await;
     // doubling from 2 s to 5 min: 8 attempts in the first 9 minutes, then one in 2.5 to 5 minutes
-    assert!((30..=55).contains(&log.reads()), "{}", log.reads());
+    assert!((30..=55).contains(&log.attempts()), "{}", log.attempts());
     assert_eq!(handle.report().borrow().verdict.refusals, 0);
     *log.always.lock().unwrap() = None;
     handle.refresh().await.unwrap();
@@ -265,7 +266,7 @@ async fn a_secret_that_three_bmcs_refuse_is_not_shown_to_the_rest() {
         logs.push(log);
     }
     sleep(Duration::from_hours(1)).await;
-    assert_eq!(logs.iter().map(|log| log.reads()).sum::<u32>(), 3);
+    assert_eq!(logs.iter().map(|log| log.attempts()).sum::<u32>(), 3);
     let waiting = handles
         .iter()
         .filter(|handle| handle.report().borrow().secret_disliked);
@@ -336,4 +337,60 @@ async fn a_bmc_that_says_it_is_another_machines_gets_no_command() {
         .unwrap();
     assert!(matches!(outcome(&handle).await, Outcome::Unconfirmed(_)));
     assert!(log.commands.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_often_it_is_asked_a_bmc_is_read_within_its_limit() {
+    let parts = parts();
+    let (bmc, log) = scripted(true);
+    let handle = start(bmc, None, &parts);
+    for _ in 0..100 {
+        handle.refresh().await.unwrap();
+        sleep(Duration::from_millis(100)).await;
+    }
+    // a burst of 8, then 2 a second for 10 s; one reading takes in all orders that came meanwhile
+    let readings = log.readings.load(Ordering::Relaxed);
+    assert!((20..=30).contains(&readings), "{readings}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_intent_that_a_lagging_cache_brings_again_is_not_carried_out_again() {
+    let parts = parts();
+    let (bmc, log) = scripted(true);
+    let handle = start(bmc, None, &parts);
+    let cycle = intent(PowerAction::Cycle, &parts);
+    handle.carry_out(cycle.clone()).await.unwrap();
+    handle.carry_out(cycle.clone()).await.unwrap();
+    assert_eq!(outcome(&handle).await, Outcome::Done);
+    handle.carry_out(cycle).await.unwrap();
+    sleep(Duration::from_mins(10)).await;
+    assert_eq!(*log.commands.lock().unwrap(), [Command::Off, Command::On]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_is_done_when_the_machine_is_seen_booting() {
+    let parts = parts();
+    let (bmc, log) = scripted(true);
+    let handle = start(bmc, None, &parts);
+    handle
+        .carry_out(intent(PowerAction::Reset, &parts))
+        .await
+        .unwrap();
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(*log.commands.lock().unwrap(), [Command::Reset]);
+    handle.booted().await.unwrap();
+    assert_eq!(outcome(&handle).await, Outcome::Done);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bmc_that_was_out_of_reach_is_asked_again_which_machine_it_belongs_to() {
+    let parts = parts();
+    let (bmc, log) = scripted(true);
+    let handle = start(bmc, None, &parts);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(log.attempts(), 1);
+    log.troubles.lock().unwrap().push_back(Trouble::Unreachable);
+    sleep(Duration::from_mins(3)).await;
+    assert_eq!(log.attempts(), 2);
+    assert_eq!(handle.report().borrow().failure, None);
 }

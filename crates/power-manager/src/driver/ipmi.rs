@@ -6,8 +6,8 @@ use std::sync::Arc;
 use hardware_types::{BootMode, BootTarget, PowerState};
 use ipmi::client::{Client, Options};
 use ipmi::command::{
-    BootDevice, BootFlags, BootOption, BootParameter, ChassisControl, Command as IpmiCommand, GetBootOption,
-    GetChassisStatus, GetDeviceId, GetRestartCause, GetSystemGuid, SetBootOption,
+    BootDevice, BootFlags, BootOption, BootParameter, ChassisControl, Command as IpmiCommand, CompletionCode,
+    GetBootOption, GetChassisStatus, GetDeviceId, GetRestartCause, GetSystemGuid, SetBootOption,
 };
 use ipmi::session::console::{Credentials, Delivery, ErrorKind, OpenError, RequestError, Timing, Withheld};
 use ipmi::{CipherSuite, Privilege, Secret, TooLong, UserName};
@@ -89,14 +89,13 @@ impl IpmiBmc {
     }
 
     async fn session(&mut self) -> Result<&mut Client, BmcError> {
-        let client = match self.client.take() {
-            Some(client) => client,
-            None => {
-                let address = self.address().await?;
-                Client::open(address, self.credentials.clone(), self.options.clone())
-                    .await
-                    .map_err(|error| opening_failed(&error))?
-            }
+        let client = if let Some(client) = self.client.take() {
+            client
+        } else {
+            let address = self.address().await?;
+            Client::open(address, self.credentials.clone(), self.options.clone())
+                .await
+                .map_err(|error| opening_failed(&error))?
         };
         Ok(self.client.insert(client))
     }
@@ -124,7 +123,9 @@ impl IpmiBmc {
             }
             match kind {
                 ErrorKind::SessionLost => RequestFailed::Lost(failed),
+                ErrorKind::Failed if lacks_parameter(&error) => RequestFailed::Unsupported(failed),
                 ErrorKind::Unsupported => RequestFailed::Unsupported(failed),
+                ErrorKind::Failed => RequestFailed::Refused(failed),
                 _ => RequestFailed::Other(failed),
             }
         })
@@ -151,7 +152,7 @@ impl IpmiBmc {
                 BootOption::Flags(flags) => Some(flags),
                 _ => None,
             }),
-            Err(RequestFailed::Unsupported(_)) => Ok(None),
+            Err(RequestFailed::Unsupported(_) | RequestFailed::Refused(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -189,7 +190,7 @@ impl Bmc for IpmiBmc {
             self.ask(&SetBootOption::from(BootOption::Flags(flags))).await
         };
         match set {
-            Ok(()) => Ok(compare_boot(order, self.read_boot().await?)),
+            Ok(()) => compare_boot(order, self.read_boot().await),
             Err(RequestFailed::Unsupported(_)) => Ok(OverrideSeen::Unsupported),
             Err(error) => Err(error.into()),
         }
@@ -227,7 +228,7 @@ impl Bmc for IpmiBmc {
         let device = self.ask(&GetDeviceId).await?;
         let identity = match self.ask(&GetSystemGuid).await {
             Ok(guid) => Some(BmcIdentity::IpmiGuid(guid.0)),
-            Err(RequestFailed::Unsupported(_)) => None,
+            Err(RequestFailed::Unsupported(_) | RequestFailed::Refused(_)) => None,
             Err(error) => return Err(error.into()),
         };
         Ok(Info {
@@ -261,6 +262,8 @@ enum RequestFailed {
     Lost(BmcError),
     /// The BMC does not know the command or parameter.
     Unsupported(BmcError),
+    /// The BMC refused it for a reason of its own.
+    Refused(BmcError),
     /// Anything else.
     Other(BmcError),
 }
@@ -268,11 +271,23 @@ enum RequestFailed {
 impl From<RequestFailed> for BmcError {
     fn from(failed: RequestFailed) -> Self {
         match failed {
-            RequestFailed::Lost(error) | RequestFailed::Unsupported(error) | RequestFailed::Other(error) => {
-                error
-            }
+            RequestFailed::Lost(error)
+            | RequestFailed::Unsupported(error)
+            | RequestFailed::Refused(error)
+            | RequestFailed::Other(error) => error,
         }
     }
+}
+
+/// "Parameter not supported" of Set and Get System Boot Options (IPMI 2.0 §28.12), the only commands sent here that have such a code.
+fn lacks_parameter(error: &RequestError) -> bool {
+    matches!(
+        error,
+        RequestError::Completion {
+            code: CompletionCode::SPECIFIC_80,
+            ..
+        }
+    )
 }
 
 fn opening_failed(error: &OpenError) -> BmcError {

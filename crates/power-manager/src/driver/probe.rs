@@ -1,6 +1,7 @@
 //! What a host speaks that says nothing of it.
 
 use ipmi::client::{Options, ping};
+use ipmi::session::console::{Timing, Withheld};
 use redfish_client::{Cause, Client, Credentials, Endpoint, Secret, Transport};
 
 use super::redfish::{before_send, failed};
@@ -49,6 +50,7 @@ pub async fn probe(
     ipmi: std::net::SocketAddr,
     transport: Transport,
     options: redfish_client::Options,
+    timing: Timing,
     gate: &Gate,
 ) -> Result<Choice, Undecided> {
     let nobody = Credentials {
@@ -82,11 +84,8 @@ pub async fn probe(
     }
     let asked = gate.clone();
     let options = Options {
-        before_send: std::sync::Arc::new(move || {
-            asked
-                .check()
-                .map_err(|fenced| ipmi::session::console::Withheld(fenced.0))
-        }),
+        timing,
+        before_send: std::sync::Arc::new(move || asked.check().map_err(|fenced| Withheld(fenced.0))),
         ..Options::default()
     };
     match ping(ipmi, &options).await {

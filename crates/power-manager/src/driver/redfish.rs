@@ -108,7 +108,7 @@ impl Bmc for RedfishBmc {
                 .await
         };
         match set.map_err(|error| failed(&error)) {
-            Ok(_) => Ok(compare_boot(order, self.read_boot().await?)),
+            Ok(_) => compare_boot(order, self.read_boot().await),
             Err(error) if error.trouble() == Some(Trouble::Unsupported) => Ok(OverrideSeen::Unsupported),
             Err(error) => Err(error),
         }
@@ -131,13 +131,19 @@ impl Bmc for RedfishBmc {
 
     async fn describe(&mut self) -> Result<Info, BmcError> {
         let system = self.now().await?.value;
-        let firmware = match system.managed_by.first() {
+        let manager = match system.managed_by.first() {
+            Some(link) => Some(self.client.manager(link).await),
             None => None,
-            Some(link) => match self.client.manager(link).await {
-                Ok(manager) => manager.value.firmware_version,
-                Err(error) if matches!(*error.cause, Cause::Unsupported(_)) => None,
-                Err(error) => return Err(failed(&error)),
-            },
+        };
+        let firmware = match manager {
+            Some(Ok(manager)) => manager.value.firmware_version,
+            Some(Err(error)) if matches!(*error.cause, Cause::Fenced(_)) => return Err(failed(&error)),
+            // nothing to stop for
+            Some(Err(error)) => {
+                tracing::debug!(%error, "firmware version of a BMC");
+                None
+            }
+            None => None,
         };
         Ok(Info {
             vendor: system.manufacturer,
