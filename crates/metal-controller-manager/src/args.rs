@@ -64,7 +64,7 @@ pub(crate) struct TimingFlags {
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     pub(crate) power_check_period: Duration,
     /// First pause after a BMC failed; doubles with each further failure.
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
     pub(crate) bmc_first_retry: Duration,
     /// Longest pause after a BMC failed.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]

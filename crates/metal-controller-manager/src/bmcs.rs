@@ -399,7 +399,16 @@ async fn ask_once(host: &str, transport: Transport, gate: &Gate) -> Result<Choic
         .map_err(|error| failed(format!("cannot resolve the name: {error}")))?
         .next();
     let address = address.ok_or_else(|| failed("the name has no address".into()))?;
-    probe(host, redfish, address, transport, Options::default(), gate).await
+    probe(
+        host,
+        redfish,
+        address,
+        transport,
+        Options::default(),
+        Timing::default(),
+        gate,
+    )
+    .await
 }
 
 fn key(server: &Server) -> String {
