@@ -189,14 +189,7 @@ impl Bmcs {
         let object = ObjectRef::from_obj(server);
         let uid = server.metadata.uid.clone().unwrap_or_default();
         let own_report = Arc::new(OnceLock::new());
-        let gate = Gate::new(Arc::new(ServerFence {
-            leadership: self.leadership.clone(),
-            site: self.site.clone(),
-            servers: self.servers.clone(),
-            server: object.clone(),
-            uid: uid.clone(),
-            report: own_report.clone(),
-        }));
+        let gate = self.gate(server, own_report.clone());
         let settings = Settings {
             server: id,
             key: approach.key(),
@@ -217,6 +210,17 @@ impl Bmcs {
         });
         lock(&self.actors).insert(key(server), actor.clone());
         Ok(actor)
+    }
+
+    fn gate(&self, server: &Server, report: Arc<OnceLock<watch::Receiver<Report>>>) -> Gate {
+        Gate::new(Arc::new(ServerFence {
+            leadership: self.leadership.clone(),
+            site: self.site.clone(),
+            servers: self.servers.clone(),
+            server: ObjectRef::from_obj(server),
+            uid: server.metadata.uid.clone().unwrap_or_default(),
+            report,
+        }))
     }
 
     fn spawn(&self, approach: &Approach, gate: Gate, settings: Settings) -> Result<Handle, ApproachError> {
@@ -278,14 +282,7 @@ impl Bmcs {
         let answer = Arc::new(Mutex::new(None));
         let transport = self.transport(tls)?;
         let object = ObjectRef::from_obj(server);
-        let gate = Gate::new(Arc::new(ServerFence {
-            leadership: self.leadership.clone(),
-            site: self.site.clone(),
-            servers: self.servers.clone(),
-            server: object.clone(),
-            uid: server.metadata.uid.clone().unwrap_or_default(),
-            report: Arc::default(),
-        }));
+        let gate = self.gate(server, Arc::default());
         let (first, cap) = self.pace.backoff;
         let asked = ask(
             host.to_owned(),

@@ -13,13 +13,14 @@ use controller_runtime::controller::Reconciler;
 use controller_runtime::events::Events;
 use controller_runtime::writer::{WriteError, Writer};
 use crd_types::metal::{Bmc, Server, ServerStatus};
+use crd_types::names::annotations::server::{INSTALLATION, POWERED};
 use crd_types::names::{annotations, conditions, events};
 use crd_types::{Condition, ConditionStatus};
 use hardware_types::{PowerAction, ServerId};
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::{Client, ResourceExt as _};
-use lifecycle::power::Intent;
+use lifecycle::power::{Intent, Outcome};
 use lifecycle::{HandsOff, IdentityVerdict, Refusal, hands_off, may_command};
 use power_manager::driver::Choice;
 use power_manager::{Endpoint, EndpointSpec, Info};
@@ -83,10 +84,7 @@ impl Reconciler for Servers {
         }
         let view = self.view(&server);
         if view.hands_off.is_none() && !view.leave_alone && view.observed.installation.is_none() {
-            let fact = [(
-                annotations::server::INSTALLATION,
-                Some(view.observed.here.as_str()),
-            )];
+            let fact = [(INSTALLATION, Some(view.observed.here.as_str()))];
             self.writer.annotate(&*server, &fact).await?;
             return Ok(Action::await_change());
         }
@@ -110,9 +108,11 @@ impl Reconciler for Servers {
         if view.refusal.is_none()
             && let Some(actor) = actor
         {
-            if let Some(request) = &request
-                && self.take_up(&server, request, intent.as_ref()).await?
-            {
+            let written = match &request {
+                Some(request) => self.take_up(&server, request, intent.as_ref()).await?,
+                None => self.note_off(&server, intent.as_ref()).await?,
+            };
+            if written {
                 return Ok(Action::await_change());
             }
             if let Some(open) = intent.as_ref().filter(|intent| intent.outcome.is_none()) {
@@ -336,16 +336,33 @@ impl Servers {
                 self.writer.annotate(server, &[(key, Some(&value))]).await?;
             }
             Request::Claimed { key, action, id } => {
-                if previous.is_none_or(|intent| intent.id != *id) {
+                let is_stored = previous.is_some_and(|intent| intent.id == *id);
+                let powers_on = matches!(action, PowerAction::On | PowerAction::Cycle);
+                if is_stored {
+                    self.writer.annotate(server, &[(key, None)]).await?;
+                } else if powers_on && server.annotations().get(POWERED) != Some(id) {
+                    // Before anything is sent: whoever finds the machine on knows that it is by our will.
+                    self.writer.annotate(server, &[(POWERED, Some(id))]).await?;
+                } else {
                     let now = self.bmcs.clock().now();
                     let intent = Intent::new(id, *action, None, now, previous);
                     self.intents.begin(server, &intent).await?;
-                } else {
-                    self.writer.annotate(server, &[(key, None)]).await?;
                 }
             }
         }
         Ok(true)
+    }
+
+    /// Takes the fact back that the machine is on by our will, once it is confirmed off. Returns whether that was written.
+    async fn note_off(&self, server: &Server, intent: Option<&Intent>) -> Result<bool, ServerError> {
+        let is_off = intent.is_some_and(|intent| {
+            matches!(intent.action, PowerAction::Off | PowerAction::SoftOff)
+                && intent.outcome == Some(Outcome::Done)
+        });
+        if !is_off {
+            return Ok(false);
+        }
+        Ok(self.writer.annotate(server, &[(POWERED, None)]).await?.is_some())
     }
 
     /// Events about what the status says anew.

@@ -355,10 +355,8 @@ pub struct BmcCredentials {
     /// Which they were: the Secrets with their resourceVersion, or the generation of the spec that holds them.
     pub source: String,
     /// Whether the BMC accepted them at least once.
-    #[serde(default)]
     pub proved: bool,
     /// Refusals since it last accepted them.
-    #[serde(default)]
     #[schemars(range(min = 0))]
     pub refusals: i32,
     /// When it last refused them.

@@ -74,3 +74,76 @@ pub(crate) fn guid(identity: BmcIdentity) -> String {
         BmcIdentity::IpmiGuid(bytes) => format!("{:032x}", u128::from_be_bytes(bytes)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::reflector;
+    use lifecycle::{HandsOff, hands_off};
+    use uuid::Uuid;
+
+    use super::*;
+
+    const NAME: &str = "4c4c4544-0039-3010-8048-b7c04f384432";
+    const OTHER: &str = "4c4c4544-0039-3010-8048-b7c04f384433";
+
+    fn server(name: &str, annotations: &[(&str, &str)]) -> Server {
+        let mut server = Server::new(name, crd_types::metal::ServerSpec::default());
+        server.metadata.uid = Some(name.into());
+        for (key, value) in annotations {
+            server.annotations_mut().insert((*key).into(), (*value).into());
+        }
+        server
+    }
+
+    fn reason(annotations: &[(&str, &str)]) -> Option<HandsOff> {
+        let site = Site {
+            installation: "here".into(),
+        };
+        let identity = Identity {
+            verdict: IdentityVerdict::Unknown,
+            confirmed: false,
+        };
+        hands_off(&observe(&server(NAME, annotations), &site, identity))
+    }
+
+    #[test]
+    fn both_pauses_and_another_installation_are_seen() {
+        assert_eq!(reason(&[]), None);
+        for pause in [annotations::PAUSE, annotations::cluster_api::PAUSED] {
+            assert_eq!(reason(&[(pause, "")]), Some(HandsOff::Paused), "{pause}");
+        }
+        let owner = annotations::server::INSTALLATION;
+        assert_eq!(reason(&[(owner, "here")]), None);
+        assert_eq!(reason(&[(owner, "elsewhere")]), Some(HandsOff::Foreign));
+    }
+
+    #[test]
+    fn a_guid_is_another_servers_or_is_confirmed_by_a_human_and_by_its_value() {
+        let (servers, mut writer) = reflector::store();
+        let mut ours = server(NAME, &[]);
+        for server in [ours.clone(), server(OTHER, &[])] {
+            writer.apply_watcher_event(&kube::runtime::watcher::Event::Apply(server));
+        }
+        let says = |server: &Server, uuid: &str| {
+            let guid = uuid.parse::<Uuid>().unwrap().into_bytes();
+            let info = Info {
+                identity: Some(BmcIdentity::IpmiGuid(guid)),
+                ..Info::default()
+            };
+            let identity = identify(server, Some(&info), &servers);
+            (identity.verdict, identity.confirmed)
+        };
+        let nobodys = "11111111-2222-4333-8444-555555555555";
+        assert_eq!(says(&ours, NAME), (IdentityVerdict::Same, false));
+        assert_eq!(says(&ours, OTHER), (IdentityVerdict::Contradicts, false));
+        assert_eq!(says(&ours, nobodys), (IdentityVerdict::Different, false));
+        let bmc = crd_types::metal::BmcStatus {
+            confirmed_guid: Some(nobodys.replace('-', "")),
+            ..Default::default()
+        };
+        ours.status.get_or_insert_default().bmc = Some(bmc);
+        assert_eq!(says(&ours, nobodys), (IdentityVerdict::Different, true));
+        let another = nobodys.replace('5', "6");
+        assert_eq!(says(&ours, &another), (IdentityVerdict::Different, false));
+    }
+}

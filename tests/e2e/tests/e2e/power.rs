@@ -9,11 +9,12 @@ use kube::ResourceExt;
 use serde_json::json;
 use testbed::Bed;
 
-use self::lab::{A, B, Lab};
+use self::lab::{A, B, C, Lab};
 use crate::shell::kubectl;
 
 /// Reading, claiming, two readings 3 s apart for off and again for on.
 const COMMAND: Duration = Duration::from_secs(40);
+const POWERED: &str = "metal.sidero.dev/powered";
 const SOON: Duration = Duration::from_secs(20);
 
 pub(crate) async fn credentials_show_power_driver_and_firmware(bed: &Bed) -> anyhow::Result<()> {
@@ -161,6 +162,12 @@ pub(crate) async fn nothing_is_sent_to_a_machine_that_is_not_ours_to_power(bed: 
     lab.annotate(B, "metal.sidero.dev/power", Some("on")).await?;
     lab.until_condition(B, "PowerCommand", "Waiting", SOON).await?;
 
+    // A BMC that names its machine otherwise may be another machine's: a human decides.
+    lab.server(C, "good", json!({ "accepted": true })).await?;
+    lab.until_condition(C, "HandsOff", "Conflict", SOON).await?;
+    lab.annotate(C, "metal.sidero.dev/power", Some("on")).await?;
+    lab.until_condition(C, "PowerCommand", "Waiting", SOON).await?;
+
     let paused = json!({ "metadata": { "annotations": { "metal.sidero.dev/pause": "" } }, "spec": { "accepted": true } });
     lab.patch(A, paused).await?;
     lab.until_condition(A, "HandsOff", "Paused", SOON).await?;
@@ -176,9 +183,14 @@ pub(crate) async fn nothing_is_sent_to_a_machine_that_is_not_ours_to_power(bed: 
 
     // What waited is done once it may be: of a machine that is off, a cycle is on.
     lab.annotate(A, "metal.sidero.dev/pause", None).await?;
+    lab.annotate(C, "metal.sidero.dev/resume", Some("Conflict"))
+        .await?;
     lab.until_condition(A, "PowerCommand", "Done", COMMAND).await?;
     assert_eq!(lab.commands(A).await?, ["on"]);
     assert_eq!(lab.status(A).await?["phase"], "Accepted");
+    lab.until_condition(C, "PowerCommand", "Done", COMMAND).await?;
+    assert_eq!(lab.commands(C).await?, ["on"]);
+    assert_eq!(lab.annotation(C, "metal.sidero.dev/resume").await?, None);
     lab.end().await
 }
 
@@ -239,6 +251,18 @@ pub(crate) async fn a_request_that_was_claimed_is_carried_out_once(bed: &Bed) ->
         lab.until_condition(A, "PowerCommand", "Done", COMMAND).await?;
         assert_eq!(lab.commands(A).await?, ["on"]);
     }
+    // The fact that it is on by our will is gone once it is off again.
+    assert_eq!(
+        lab.annotation(A, POWERED).await?.as_deref(),
+        Some("00000000000000aa")
+    );
+    lab.annotate(A, "metal.sidero.dev/power", Some("off")).await?;
+    lab.until(A, "it is not powered any more", COMMAND, async |object| {
+        Ok((!object.annotations().contains_key(POWERED)).then_some(()))
+    })
+    .await?;
+    assert_eq!(lab.commands(A).await?, ["on", "off"]);
+    assert_eq!(lab.status(A).await?["power"], "off");
     lab.end().await
 }
 

@@ -1,4 +1,4 @@
-//! Two simulated BMCs and a manager: one IPMI, one Redfish.
+//! Simulated BMCs, IPMI and Redfish, and a manager.
 
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -31,8 +31,15 @@ pub(super) const B: Machine = Machine {
     bmc: "b",
 };
 
+/// Behind IPMI too; its BMC has a GUID of its own invention.
+pub(super) const C: Machine = Machine {
+    name: "0b5a6f0e-51c2-4c7e-9d43-6c1f5c1c000c",
+    bmc: "c",
+};
+
 const CONTROL: u16 = 6200;
 const IPMI: u16 = 6230;
+const OTHER_IPMI: u16 = 6231;
 const REDFISH: u16 = 8443;
 const SOON: Duration = Duration::from_secs(20);
 
@@ -62,7 +69,7 @@ pub(super) struct Lab<'a> {
 impl<'a> Lab<'a> {
     pub(super) async fn start(bed: &'a Bed) -> anyhow::Result<Self> {
         let one = ONE.lock().await;
-        for machine in [A, B] {
+        for machine in [A, B, C] {
             // A test that failed may have left it.
             object(machine).delete(bed.client()).await?;
         }
@@ -74,10 +81,13 @@ users:
 bmcs:
   - name: a
     ipmi: {{listen: '{inside}:{IPMI}'}}
-    machine: {{uuid: {}, manufacturer: Metal Corp, model: Model-X, serial: SN-A, firmware: bios, timings: {{on: 300ms, off: 300ms, post: 300ms}}}}
+    machine: {{uuid: {}, manufacturer: Metal Corp, model: Model-X, serial: SN-A, firmware: bios, timings: {{on: 1ms, off: 1ms, post: 1ms}}}}
   - name: b
     redfish: {{listen: '{inside}:{REDFISH}', tls: true}}
-    machine: {{uuid: {}, manufacturer: Metal Corp, model: Model-Y, serial: SN-B, firmware: uefi, timings: {{on: 300ms, off: 300ms, post: 300ms}}}}
+    machine: {{uuid: {}, manufacturer: Metal Corp, model: Model-Y, serial: SN-B, firmware: uefi, timings: {{on: 1ms, off: 1ms, post: 1ms}}}}
+  - name: c
+    ipmi: {{listen: '{inside}:{OTHER_IPMI}'}}
+    machine: {{uuid: 11111111-2222-4333-8444-555555555555, manufacturer: Metal Corp, model: Model-X, serial: SN-C, firmware: bios, timings: {{on: 1ms, off: 1ms, post: 1ms}}}}
 ",
             A.name, B.name
         );
@@ -114,7 +124,7 @@ bmcs:
             self.manager.log_tail(20)
         );
         drop(self.sim);
-        for machine in [A, B] {
+        for machine in [A, B, C] {
             object(machine).delete(self.bed.client()).await?;
         }
         Ok(())
@@ -134,6 +144,7 @@ bmcs:
         let from = |key: &str| json!({ "secretKeyRef": { "namespace": "default", "name": format!("bmc-{secret}"), "key": key } });
         let mut bmc = match machine.bmc {
             "a" => json!({ "endpoint": inside, "port": IPMI }),
+            "c" => json!({ "endpoint": format!("ipmi://{inside}:{OTHER_IPMI}") }),
             _ => {
                 json!({ "endpoint": format!("redfish://{inside}:{REDFISH}"), "tls": { "insecureSkipVerify": true } })
             }
