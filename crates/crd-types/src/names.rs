@@ -58,7 +58,7 @@ pub mod annotations {
 
     /// Requests of a user; each is removed once it is recorded elsewhere.
     pub mod request {
-        /// Restart the machine.
+        /// Reset the machine, whatever the value.
         pub const REBOOT: &str = "metal.sidero.dev/reboot";
         /// `on`, `off` or `cycle`.
         pub const POWER: &str = "metal.sidero.dev/power";
@@ -92,6 +92,31 @@ pub mod conditions {
     pub const POWER_CYCLE: &str = "PowerCycle";
     /// Reason of `PowerCycle` False.
     pub const IN_PROGRESS: &str = "InProgress";
+    /// On Server: whether its BMC answers and takes the credentials.
+    pub const BMC_REACHABLE: &str = "BMCReachable";
+    /// Reason of `BMCReachable` True.
+    pub const CONNECTED: &str = "Connected";
+    /// Reason of `BMCReachable` False: nothing was asked yet.
+    pub const CONNECTING: &str = "Connecting";
+    /// Reason of `BMCReachable` False: the spec cannot be used.
+    pub const INVALID_SPEC: &str = "InvalidSpec";
+    /// Reason of `BMCReachable` False: a Secret or a key in it is missing or cannot be used.
+    pub const CREDENTIALS_MISSING: &str = "CredentialsMissing";
+    /// Reason of `BMCReachable` False: other BMCs refused the same Secret, so it is not shown to this one.
+    pub const CREDENTIALS_WITHHELD: &str = "CredentialsWithheld";
+    /// On Server: True while it is left alone; the reason says why. Absent otherwise.
+    pub const HANDS_OFF: &str = "HandsOff";
+    /// On Server: False while a power command is under way or has not been confirmed, True once it was.
+    pub const POWER_COMMAND: &str = "PowerCommand";
+    /// Reason of `PowerCommand` True: the effect was read back.
+    pub const DONE: &str = "Done";
+    /// Reason of `PowerCommand` False: the effect was not read back within the deadline.
+    pub const UNCONFIRMED: &str = "Unconfirmed";
+    /// Reason of `PowerCommand` False: a request waits and nothing is sent for it.
+    pub const WAITING: &str = "Waiting";
+    /// Reason of `PowerCommand` False: a request says nothing that can be done.
+    pub const INVALID_REQUEST: &str = "InvalidRequest";
+
     /// On Server: True once the installed system was seen.
     pub const PXE_BOOTED: &str = "PXEBooted";
 

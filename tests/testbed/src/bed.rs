@@ -12,12 +12,15 @@ use kube::api::DynamicObject;
 use crate::cluster_api::{self, MANAGERS};
 use crate::control_plane::{ControlPlane, Identity, MANAGEMENT, WORKLOAD};
 use crate::objects::{self, Object};
-use crate::process::Process;
+use crate::process::{Process, Program, tail};
 use crate::run::Run;
 use crate::wait::until;
 
 /// Lines of each log that a failed wait shows.
 const TAIL: usize = 5;
+
+/// Namespace of our managers.
+const NAMESPACE: &str = "sidero-system";
 
 /// The programs and manifests that `cargo xtask tools` built.
 #[derive(Debug, Clone)]
@@ -54,6 +57,8 @@ pub struct Bed {
     pub management: ControlPlane,
     /// The cluster that the machines join.
     pub workload: ControlPlane,
+    /// Whom our managers are taken for.
+    own: Identity,
     run: Run,
     tools: Tools,
 }
@@ -71,8 +76,10 @@ impl Bed {
         ));
 
         let identities: Vec<Identity> = MANAGERS.iter().map(|manager| manager.identity()).collect();
+        let own = Identity::service_account("metal-managers", NAMESPACE, "default");
+        let known = [&identities[..], std::slice::from_ref(&own)].concat();
         let (management, workload) = tokio::try_join!(
-            ControlPlane::start(&run, &tools, MANAGEMENT, &identities),
+            ControlPlane::start(&run, &tools, MANAGEMENT, &known),
             ControlPlane::start(&run, &tools, WORKLOAD, &[]),
         )?;
         tell("both API servers are ready");
@@ -80,10 +87,10 @@ impl Bed {
         let client = management.client();
         until_namespace_default(client).await?;
         let count = cluster_api::install(client, &tools, &management).await?;
-        let own = objects::apply(client, own_definitions()?).await?;
+        let applied = objects::apply(client, own_definitions()?).await?;
         cluster_api::established(client).await?;
         tell(&format!(
-            "{count} objects of Cluster API and {own} of ours are applied, their kinds are served"
+            "{count} objects of Cluster API and {applied} of ours are applied, their kinds are served"
         ));
 
         let mut managers = Vec::new();
@@ -98,6 +105,7 @@ impl Bed {
             managers,
             management,
             workload,
+            own,
             run,
             tools,
         })
@@ -133,6 +141,35 @@ impl Bed {
             let names: Vec<_> = self.parts().map(Process::name).collect();
             format!("the test bed has no part {name:?}; it has {}", names.join(", "))
         })
+    }
+
+    /// Starts one more part. It is the caller's, and killed when dropped.
+    pub fn start_part(&self, name: &str, program: Program) -> anyhow::Result<Process> {
+        Process::start(name, program, self.run.network(), &self.run.folder())
+    }
+
+    /// `metal-controller-manager` as this workspace built it, under the identity that its RBAC names. Several replicas
+    /// fit beside each other on different ports.
+    pub fn metal_controller_manager(&self, health_port: u16) -> anyhow::Result<Program> {
+        let kubeconfig = self.management.kubeconfig_of(&self.own);
+        Ok(Program::new(built("metal-controller-manager")?)
+            .arg(format!("--kubeconfig={}", kubeconfig.display()))
+            .arg(format!(
+                "--health-addr={}:{health_port}",
+                self.run.network().inside()
+            )))
+    }
+
+    /// `bmc-sim` with a fleet file of this text. Its control API is at this port of the run's address.
+    pub fn bmc_sim(&self, name: &str, fleet: &str, control_port: u16) -> anyhow::Result<Program> {
+        let file = self.run.folder().join(format!("{name}.yaml"));
+        fs::write(&file, fleet).with_context(|| format!("cannot write {}", file.display()))?;
+        Ok(Program::new(built("bmc-sim")?)
+            .arg(format!("--config={}", file.display()))
+            .arg(format!(
+                "--control={}:{control_port}",
+                self.run.network().inside()
+            )))
     }
 
     /// Waits until a manager of Cluster API that was killed and started again is ready.
@@ -181,17 +218,36 @@ impl Bed {
         for object in concerned {
             report.push_str(&object.story(self.client()).await);
         }
-        for part in self.parts() {
-            writeln!(report, "\nlog of {} ends:\n{}", part.name(), part.log_tail(TAIL)).ok();
+        let logs = fs::read_dir(self.run.folder().join("log"));
+        let mut logs: Vec<_> = logs
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .collect();
+        logs.sort();
+        for log in logs {
+            let name = log.file_stem().unwrap_or_default().display();
+            writeln!(report, "\nlog of {name} ends:\n{}", tail(&log, TAIL)).ok();
         }
         report
     }
 }
 
-/// The checked-in CustomResourceDefinitions and admission policies of this project.
+/// A program of this workspace: `cargo build --workspace` puts all of them beside the folder of the tests.
+fn built(name: &str) -> anyhow::Result<PathBuf> {
+    let this = std::env::current_exe()?;
+    let folders = this.ancestors().skip(1).take(2);
+    let program = folders
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file());
+    program.with_context(|| format!("{name} is not built: `cargo build --workspace --all-targets` does it"))
+}
+
+/// The checked-in CustomResourceDefinitions, admission policies and access rules of this project.
 fn own_definitions() -> anyhow::Result<Vec<DynamicObject>> {
     let mut objects = Vec::new();
-    for folder in ["../../crds", "../../config/policy"] {
+    for folder in ["../../crds", "../../config/policy", "../../config/rbac"] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
         for file in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
             objects.extend(objects::parse(&fs::read_to_string(file?.path())?)?);

@@ -116,6 +116,12 @@ pub(super) const SERVER: &[Column] = &[
         "Last power state seen: on, off or unknown",
     ),
     boolean("Ready", ".status.ready", "Whether the machine can be used"),
+    text(
+        "Driver",
+        ".status.bmc.driver",
+        "What is spoken with the BMC: ipmi or redfish",
+    ),
+    text("Firmware", ".status.bmc.firmware", "Firmware version of the BMC"),
     AGE,
 ];
 

@@ -177,7 +177,7 @@ fn kinds_look_as_users_know_them() {
         "environments Cluster [v1alpha1 (unserved), v1alpha2 (stored)] status=true [] [Kernel, Initrd, Ready, Age]",
         "serverclasses Cluster [v1alpha1 (unserved), v1alpha2 (stored)] status=true [] [Available, In Use, Age]",
         "servers Cluster [v1alpha1 (unserved), v1alpha2 (stored)] status=true [] \
-         [Hostname, BMC IP*, Accepted, Cordoned, Allocated, Clean, Power, Ready, Age]",
+         [Hostname, BMC IP*, Accepted, Cordoned, Allocated, Clean, Power, Ready, Driver, Firmware, Age]",
         "metalclusters Namespaced [v1alpha2 (unserved), v1alpha3 (stored)] status=true [\"cluster-api\"] \
          [Cluster, Ready, Endpoint*, Age]",
         "metalmachines Namespaced [v1alpha2 (unserved), v1alpha3 (stored)] status=true [\"cluster-api\"] \

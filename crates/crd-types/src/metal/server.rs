@@ -3,12 +3,14 @@
 use std::fmt;
 
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::Hardware;
-use crate::words::{is_default, only_first, pattern, words, words_schema};
+use crate::words::{free, is_default, only_first, pattern, words, words_schema};
 use crate::{Condition, ConfigPatch};
 
 /// What is asked of a machine, and its inventory.
@@ -176,7 +178,9 @@ pub struct Wipe {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Bmc {
-    /// Host name or IP address of the BMC.
+    /// Host name or IP address of the BMC, or a URL that picks the protocol: `ipmi://HOST[:PORT]`,
+    /// `redfish://HOST[:PORT]` or `redfish+http://HOST[:PORT]`, the last two with the path of a System behind it where
+    /// the BMC has several. A bare host without `port` and `interface` is asked what it speaks.
     pub endpoint: String,
     /// UDP port of IPMI; absent or 0 means 623.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -196,6 +200,23 @@ pub struct Bmc {
     /// IPMI interface: `lanplus` (IPMI 2.0) when absent or empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
+    /// What makes the certificate of a Redfish BMC trustworthy. Absent: nothing does, and the machine waits with a
+    /// condition that shows the fingerprint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<BmcTls>,
+}
+
+/// What makes a BMC's certificate trustworthy.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BmcTls {
+    /// SHA-256 fingerprint of the certificate, in hexadecimal digits with or without colons. Goes before
+    /// `insecureSkipVerify`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+    /// Trusts every certificate: whoever is in the network's path reads the password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub insecure_skip_verify: Option<bool>,
 }
 
 /// A password that stands in a spec; its `Debug` form hides it.
@@ -259,6 +280,88 @@ pub struct ServerStatus {
     /// Last power state seen: on, off or unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power: Option<String>,
+    /// Where the machine stands: Discovered, Accepted or HandsOff.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// Why it stands there, and what may be done about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase_reason: Option<String>,
+    /// What was found out about the BMC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bmc: Option<BmcStatus>,
+    /// The manager's own record of the power command under way, or of the last one: what a successor needs to go on.
+    /// Its form may change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "own_record")]
+    pub power_intent: Option<Value>,
+}
+
+fn own_record(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
+}
+
+words! {
+    /// Where a machine stands.
+    Phase {
+        /// Known, and nobody accepted it.
+        Discovered = "Discovered",
+        /// Accepted.
+        Accepted = "Accepted",
+        /// Left alone; the condition of this name says why.
+        HandsOff = "HandsOff",
+    }
+}
+words_schema!(Phase, free);
+
+/// What was found out about a BMC.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BmcStatus {
+    /// What is spoken with it: ipmi or redfish.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
+    /// Why that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// Where it is, as the spec was understood.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// Manufacturer of the machine by Redfish, of the BMC by IPMI (its IANA number where the name is not known).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vendor: Option<String>,
+    /// Model of the machine by Redfish, product number of the BMC by IPMI.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Firmware version of the BMC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<String>,
+    /// The GUID that the BMC has instead of the machine's UUID, once a human confirmed that it is this machine's BMC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed_guid: Option<String>,
+    /// What the BMC said of the credentials; it is asked again only when endpoint or Secret change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<BmcCredentials>,
+}
+
+/// What a BMC said of credentials.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BmcCredentials {
+    /// Where they were shown.
+    pub endpoint: String,
+    /// Which they were: the Secrets with their resourceVersion, or the generation of the spec that holds them.
+    pub source: String,
+    /// Whether the BMC accepted them at least once.
+    pub proved: bool,
+    /// Refusals since it last accepted them.
+    #[schemars(range(min = 0))]
+    pub refusals: i32,
+    /// When it last refused them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_at: Option<Time>,
 }
 
 /// One address of a machine.

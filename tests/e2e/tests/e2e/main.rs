@@ -6,6 +6,7 @@ mod api;
 mod clusters;
 mod docs;
 mod leases;
+mod power;
 mod runs;
 mod shell;
 mod waits;
@@ -38,6 +39,11 @@ fn main() {
         beside clusters: a_cluster_waits_for_its_metal_cluster, bad_objects_are_refused_by_the_real_webhooks;
         beside docs: every_command_in_readme_and_docs_works, every_page_is_in_the_summary;
         beside leases: a_follower_takes_over_from_a_leader_that_is_cut_off, a_stopped_leader_hands_over_at_once;
+        beside power: credentials_show_power_driver_and_firmware, a_cycle_is_exactly_off_and_on,
+            a_request_that_was_claimed_is_carried_out_once,
+            a_wrong_password_is_shown_once_whoever_leads, nothing_is_sent_to_a_machine_that_is_not_ours_to_power,
+            a_dead_bmc_is_named_and_its_neighbour_is_not_delayed,
+            a_killed_manager_finishes_a_cycle_without_doubling_it;
         beside runs: a_killed_run_is_cleaned_up_by_the_next, a_run_ends_without_a_trace_beside_another;
         beside waits: a_failed_wait_shows_objects_conditions_and_logs, the_written_kubeconfigs_work_from_a_terminal;
         beside writers: a_status_is_written_once_and_others_keep_theirs, a_stale_transition_is_refused;

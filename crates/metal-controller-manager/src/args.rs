@@ -1,0 +1,176 @@
+//! The command line.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Parser;
+use controller_runtime::lease;
+use controller_runtime::telemetry::Format;
+use jiff::SignedDuration;
+
+/// Runs the controllers of Environments, Servers and ServerClasses.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "metal-controller-manager", version)]
+pub struct Args {
+    /// The kubeconfig file; without it that of the pod, of KUBECONFIG or of the home directory.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Where probes and metrics are served: `:PORT` or `ADDRESS:PORT`.
+    #[arg(long, value_name = "ADDR", default_value = ":9440", value_parser = address)]
+    pub(crate) health_addr: SocketAddr,
+    /// What is logged: a level, or a list such as `info,power_manager=debug`.
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    pub(crate) log: String,
+    /// Form of a log line: `text` or `json`.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) logging_format: Format,
+    /// Whether replicas elect the one that acts. Without election this process must be the only one.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub(crate) enable_leader_election: bool,
+    /// Namespace of the lease.
+    #[arg(long, value_name = "NAME", default_value = "sidero-system")]
+    pub(crate) leader_election_namespace: String,
+    #[command(flatten)]
+    pub(crate) timings: TimingFlags,
+}
+
+/// Every deadline and interval.
+#[derive(Debug, Clone, Parser)]
+pub(crate) struct TimingFlags {
+    /// How long followers wait for a leader that they hear nothing of; whole seconds.
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    leader_elect_lease_duration: Duration,
+    /// How long a leader acts after it last renewed its lease.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    leader_elect_renew_deadline: Duration,
+    /// Pause between renewals, and between a follower's looks.
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
+    leader_elect_retry_period: Duration,
+    /// From a power-on to its confirmation; past it the command is unconfirmed.
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration)]
+    power_on_deadline: Duration,
+    /// From a power-off to its confirmation.
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration)]
+    power_off_deadline: Duration,
+    /// From a reset to a sign of it.
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration)]
+    power_reset_deadline: Duration,
+    /// How long a machine that is power-cycled stays off.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    power_cycle_rest: Duration,
+    /// How often the power state is read when nothing is under way.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub(crate) power_check_period: Duration,
+    /// First pause after a BMC failed; doubles with each further failure.
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
+    pub(crate) bmc_first_retry: Duration,
+    /// Longest pause after a BMC failed.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub(crate) bmc_longest_retry: Duration,
+}
+
+impl TimingFlags {
+    pub(crate) fn lease(&self) -> lease::Timings {
+        lease::Timings {
+            lease_duration: self.leader_elect_lease_duration,
+            renew_deadline: self.leader_elect_renew_deadline,
+            retry_period: self.leader_elect_retry_period,
+        }
+    }
+
+    pub(crate) fn lifecycle(&self) -> lifecycle::Timings {
+        lifecycle::Timings {
+            on: self.power_on_deadline,
+            off: self.power_off_deadline,
+            reset: self.power_reset_deadline,
+            rest: self.power_cycle_rest,
+            ..lifecycle::Timings::default()
+        }
+    }
+}
+
+/// `1m30s`, `90s`, `500ms`: above zero.
+fn duration(text: &str) -> anyhow::Result<Duration> {
+    let signed: SignedDuration = text.parse().context("want a duration such as 90s or 1m30s")?;
+    let duration = Duration::try_from(signed)
+        .ok()
+        .filter(|duration| !duration.is_zero());
+    duration.context("want a duration above zero")
+}
+
+/// As Go programs write it: without a host it is every address.
+fn address(text: &str) -> anyhow::Result<SocketAddr> {
+    match text.strip_prefix(':') {
+        Some(port) => {
+            let port = port.parse().with_context(|| format!("{port:?} is no port"))?;
+            Ok((Ipv4Addr::UNSPECIFIED, port).into())
+        }
+        None => text.parse().context("want :PORT or ADDRESS:PORT"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(flags: &[&str]) -> Result<Args, String> {
+        let all = std::iter::once("metal-controller-manager").chain(flags.iter().copied());
+        Args::try_parse_from(all).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_parts() {
+        let args = parse(&[]).unwrap();
+        assert_eq!(args.timings.lifecycle(), lifecycle::Timings::default());
+        let (ours, theirs) = (args.timings.lease(), lease::Timings::default());
+        assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
+        assert!(args.enable_leader_election);
+        assert_eq!(args.health_addr.to_string(), "0.0.0.0:9440");
+    }
+
+    #[test]
+    fn flags_are_taken_as_the_original_and_go_programs_write_them() {
+        for (flags, elects) in [
+            (&["--enable-leader-election"][..], true),
+            (&["--enable-leader-election=false"], false),
+        ] {
+            assert_eq!(parse(flags).unwrap().enable_leader_election, elects);
+        }
+        let args = parse(&["--health-addr=127.0.0.1:1", "--power-on-deadline=1m30s"]).unwrap();
+        assert_eq!(args.health_addr.port(), 1);
+        assert_eq!(args.timings.lifecycle().on, Duration::from_secs(90));
+    }
+
+    #[test]
+    fn a_bad_value_is_named() {
+        for flag in [
+            "--power-on-deadline=soon",
+            "--power-on-deadline=0s",
+            "--power-on-deadline=-3s",
+            "--health-addr=:x",
+        ] {
+            let (_, value) = flag.split_once('=').unwrap();
+            let error = parse(&[flag]).unwrap_err();
+            assert!(error.contains(value), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_page_names_every_flag() {
+        let page = include_str!("../../../docs/metal-controller-manager.md");
+        let command = Args::command();
+        let flags: Vec<_> = command.get_arguments().filter_map(clap::Arg::get_long).collect();
+        assert!(flags.len() > 10, "{flags:?}");
+        for flag in flags {
+            let documented = page.contains(&format!("`--{flag}"));
+            assert!(
+                documented || ["help", "version"].contains(&flag),
+                "--{flag} is not in the page"
+            );
+        }
+    }
+}

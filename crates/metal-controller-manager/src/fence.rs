@@ -1,0 +1,48 @@
+//! The gate before every datagram and request to one Server's BMC.
+
+use std::sync::{Arc, OnceLock};
+
+use controller_runtime::lease::Leadership;
+use crd_types::metal::Server;
+use kube::runtime::reflector::{ObjectRef, Store};
+use lifecycle::may_command;
+use power_manager::{Access, Fence, Fenced, Report};
+use tokio::sync::watch;
+
+use crate::server::facts::{Site, identify, observe};
+
+/// Asks the lease and, before a write, the latest Server that was seen (invariants I-1, I-5, I-6, I-13).
+pub(crate) struct ServerFence {
+    pub(crate) leadership: Leadership,
+    pub(crate) site: Arc<Site>,
+    pub(crate) servers: Store<Server>,
+    pub(crate) server: ObjectRef<Server>,
+    pub(crate) uid: String,
+    /// What the BMC says of itself, once its actor is there.
+    pub(crate) report: Arc<OnceLock<watch::Receiver<Report>>>,
+}
+
+impl Fence for ServerFence {
+    fn check(&self, access: Access) -> Result<(), Fenced> {
+        if !self.leadership.holds() {
+            return Err(Fenced("this replica does not lead".into()));
+        }
+        match access {
+            Access::Read => Ok(()),
+            Access::Write => self.check_write(),
+        }
+    }
+}
+
+impl ServerFence {
+    fn check_write(&self) -> Result<(), Fenced> {
+        let gone = || Fenced("the Server is gone".into());
+        let server = self.servers.get(&self.server).ok_or_else(gone)?;
+        if server.metadata.uid.as_ref() != Some(&self.uid) || server.metadata.deletion_timestamp.is_some() {
+            return Err(gone());
+        }
+        let info = self.report.get().and_then(|report| report.borrow().info.clone());
+        let identity = identify(&server, info.as_ref(), &self.servers);
+        may_command(&observe(&server, &self.site, identity)).map_err(|refusal| Fenced(refusal.to_string()))
+    }
+}

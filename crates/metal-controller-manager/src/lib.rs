@@ -1,0 +1,12 @@
+//! The controllers of the metal group on a management cluster: what they decide is in `lifecycle`, how BMCs are talked
+//! to in `power-manager`; here both meet the API server.
+
+mod args;
+mod bmcs;
+mod fence;
+mod intents;
+mod manager;
+mod server;
+
+pub use args::Args;
+pub use manager::run;

@@ -1,0 +1,200 @@
+//! The process: what is started, in which order, and who may act.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use controller_runtime::backoff::{Backoff, Pauses};
+use controller_runtime::controller::{self, CONCURRENCY};
+use controller_runtime::events::Events;
+use controller_runtime::health::{self, Readiness, register_leadership};
+use controller_runtime::lease::{Elector, Leadership, unique_identity};
+use controller_runtime::process::{BoxError, Process, stop_on_signals};
+use controller_runtime::telemetry;
+use controller_runtime::writer::Writer;
+use crd_types::metal::Server;
+use crd_types::names::annotations::request;
+use futures::channel::mpsc;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::{Controller, watcher};
+use kube::{Api, Client, Config, ResourceExt as _};
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::Args;
+use crate::bmcs::{Bmcs, Pace};
+use crate::intents::Intents;
+use crate::server::facts::Site;
+use crate::server::{Servers, refers_to};
+
+/// Name of the lease, as the original has it: both exclude each other.
+const LEASE: &str = "controller-leader-election-sidero-controller-manager";
+/// Field manager and reporter of the Server controller.
+const SERVER_CONTROLLER: &str = "server-controller";
+/// How often actors of Servers that are gone are looked for. Nothing is sent for them meanwhile: their gate is shut.
+const SWEEP: Duration = Duration::from_secs(5);
+/// Annotations by which users ask for something.
+const REQUESTS: &[&str] = &[request::POWER, request::REBOOT, request::RESUME];
+
+/// Runs the manager until it is told to stop.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    telemetry::init(&args.log, args.logging_format)?;
+    // reqwest and kube take the process's provider; whoever was first has installed the same one.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let stop = stop_on_signals().context("cannot wait for signals")?;
+    let client = connect(&args).await?;
+    let site = Arc::new(Site {
+        installation: installation(&client).await?,
+    });
+    info!(installation = site.installation, "starts");
+
+    let instance = std::env::var("HOSTNAME").unwrap_or_else(|_| "metal-controller-manager".into());
+    let identity = unique_identity(&instance);
+    let mut registry = Registry::default();
+    let metrics = controller::Metrics::register(&mut registry);
+    let elector = args.enable_leader_election.then(|| {
+        let (namespace, timings) = (&args.leader_election_namespace, args.timings.lease());
+        Elector::new(client.clone(), namespace, LEASE, identity.clone(), timings)
+    });
+    let elector = elector.transpose()?;
+    let leadership = elector
+        .as_ref()
+        .map_or_else(Leadership::unelected, Elector::leadership);
+    register_leadership(&mut registry, LEASE, leadership.clone());
+    let listener = TcpListener::bind(args.health_addr).await;
+    let listener =
+        listener.with_context(|| format!("--health-addr: cannot listen at {}", args.health_addr))?;
+
+    let mut process = Process::new(stop);
+    process.start(
+        "health",
+        health::serve(listener, Readiness::default(), Arc::new(registry), process.stop()),
+    );
+    let term = Term {
+        client,
+        leadership,
+        site,
+        identity,
+        metrics,
+        args,
+    };
+    let stop = process.stop();
+    process.start("controllers", async move {
+        match elector {
+            Some(elector) => elector.run(stop, |token| term.clone().work(token)).await,
+            None => term.work(stop).await,
+        }
+        .map_err(BoxError::from)
+    });
+    Ok(process.run().await?)
+}
+
+/// What every term of leadership begins with.
+#[derive(Clone)]
+struct Term {
+    client: Client,
+    leadership: Leadership,
+    site: Arc<Site>,
+    identity: String,
+    metrics: controller::Metrics,
+    args: Args,
+}
+
+impl Term {
+    /// Reconciles Servers until the term is over; then all sessions are closed.
+    async fn work(self, over: CancellationToken) -> Result<(), Infallible> {
+        let (wake, woken) = mpsc::unbounded();
+        let controller = Controller::new(
+            Api::<Server>::all(self.client.clone()),
+            watcher::Config::default(),
+        );
+        let servers = controller.store();
+        let secrets = Api::<PartialObjectMeta<Secret>>::all(self.client.clone());
+        let users = servers.clone();
+        let controller = controller
+            .watches(secrets, watcher::Config::default(), move |secret| {
+                let name = format!("{}/{}", secret.namespace().unwrap_or_default(), secret.name_any());
+                users_of(&users, &name)
+            })
+            .reconcile_on(woken);
+        let reconciler = Arc::new(self.reconciler(servers, wake));
+        let sweep = async {
+            let mut ticks = tokio::time::interval(SWEEP);
+            loop {
+                ticks.tick().await;
+                reconciler.bmcs.sweep().await;
+            }
+        };
+        let reconcile = controller::run(
+            controller,
+            reconciler.clone(),
+            self.metrics,
+            CONCURRENCY,
+            over.clone(),
+        );
+        tokio::select! {
+            () = reconcile => {}
+            () = sweep => {}
+        }
+        reconciler.bmcs.stop_all().await;
+        Ok(())
+    }
+
+    fn reconciler(&self, servers: Store<Server>, wake: mpsc::UnboundedSender<ObjectRef<Server>>) -> Servers {
+        let timings = &self.args.timings;
+        let pace = Pace {
+            timings: timings.lifecycle(),
+            poll: timings.power_check_period,
+            backoff: (timings.bmc_first_retry, timings.bmc_longest_retry),
+        };
+        let intents = Arc::new(Intents::new(self.client.clone(), self.leadership.clone()));
+        let (site, leadership) = (self.site.clone(), self.leadership.clone());
+        Servers {
+            client: self.client.clone(),
+            writer: Writer::new(self.client.clone(), SERVER_CONTROLLER),
+            backoff: Backoff::new(Pauses::default(), REQUESTS),
+            events: Events::new(self.client.clone(), "sidero-controller-manager", &self.identity),
+            intents: intents.clone(),
+            bmcs: Bmcs::new(site, leadership, servers, pace, intents, wake),
+        }
+    }
+}
+
+/// The Servers whose credentials are in a Secret.
+fn users_of(servers: &Store<Server>, secret: &str) -> Vec<ObjectRef<Server>> {
+    let all = servers.state();
+    let users = all.iter().filter(|server| refers_to(server, secret));
+    users.map(|server| ObjectRef::from_obj(&**server)).collect()
+}
+
+async fn connect(args: &Args) -> anyhow::Result<Client> {
+    let config = match &args.kubeconfig {
+        Some(path) => {
+            let kubeconfig = Kubeconfig::read_from(path)
+                .with_context(|| format!("--kubeconfig: cannot read {}", path.display()))?;
+            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+                .await
+                .with_context(|| format!("--kubeconfig: cannot use {}", path.display()))?
+        }
+        None => Config::infer()
+            .await
+            .context("found no API server: give --kubeconfig")?,
+    };
+    Client::try_from(config).context("cannot make a client of the API server")
+}
+
+/// Names the management cluster, wherever its objects are moved or restored to.
+async fn installation(client: &Client) -> anyhow::Result<String> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let system = namespaces
+        .get("kube-system")
+        .await
+        .context("cannot read namespace kube-system")?;
+    system.uid().context("namespace kube-system has no uid")
+}

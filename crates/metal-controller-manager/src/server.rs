@@ -1,0 +1,452 @@
+//! The Server controller: asks `lifecycle` what may be done, hands power commands to the actors, says what was seen.
+
+pub(crate) mod facts;
+pub(crate) mod login;
+pub(crate) mod request;
+pub(crate) mod status;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use controller_runtime::backoff::Backoff;
+use controller_runtime::controller::Reconciler;
+use controller_runtime::events::Events;
+use controller_runtime::writer::{WriteError, Writer};
+use crd_types::metal::{Bmc, Server, ServerStatus};
+use crd_types::names::annotations::server::{INSTALLATION, POWERED};
+use crd_types::names::{annotations, conditions, events};
+use crd_types::{Condition, ConditionStatus};
+use hardware_types::{PowerAction, ServerId};
+use jiff::Timestamp;
+use kube::runtime::controller::Action;
+use kube::{Client, ResourceExt as _};
+use lifecycle::power::{Intent, Outcome};
+use lifecycle::{HandsOff, IdentityVerdict, Refusal, hands_off, may_command};
+use power_manager::driver::Choice;
+use power_manager::{Endpoint, EndpointSpec, Info};
+use redfish_client::TlsPolicy;
+
+use self::facts::{guid, identify, observe};
+use self::login::LoginError;
+use self::request::Request;
+use self::status::{Contact, Seen};
+use crate::bmcs::{Actor, Approach, Bmcs};
+use crate::intents::{self, Intents};
+
+/// Pause before another look at a Server whose cache lags behind what an actor stored.
+const CACHE_LAG: Duration = Duration::from_millis(100);
+
+/// Why a Server was not brought further.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServerError {
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error(transparent)]
+    Login(#[from] LoginError),
+}
+
+/// The controller's own part, of one term of leadership.
+pub(crate) struct Servers {
+    pub(crate) client: Client,
+    pub(crate) writer: Writer,
+    pub(crate) backoff: Backoff,
+    pub(crate) events: Events,
+    pub(crate) intents: Arc<Intents>,
+    pub(crate) bmcs: Bmcs,
+}
+
+/// A BMC as the spec and the Secrets describe it.
+enum Target {
+    /// None is configured.
+    None,
+    /// The user has to do something, or what the host speaks is not known yet.
+    Not(Contact),
+    /// This one, by this driver for this reason.
+    Approach(Box<Approach>, String),
+}
+
+impl Reconciler for Servers {
+    type Object = Server;
+    type Error = ServerError;
+    const NAME: &'static str = "server";
+
+    fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    fn backoff(&self) -> &Backoff {
+        &self.backoff
+    }
+
+    async fn reconcile(&self, server: Arc<Server>) -> Result<Action, ServerError> {
+        if self.intents.is_behind(&server) {
+            return Ok(Action::requeue(CACHE_LAG));
+        }
+        let view = self.view(&server);
+        if view.hands_off.is_none() && !view.leave_alone && view.observed.installation.is_none() {
+            let fact = [(INSTALLATION, Some(view.observed.here.as_str()))];
+            self.writer.annotate(&*server, &fact).await?;
+            return Ok(Action::await_change());
+        }
+        let target = if view.leave_alone {
+            self.bmcs.stop_asking(&server);
+            Target::Not(Contact::Silent)
+        } else {
+            self.target(&server).await?
+        };
+        let approach = match &target {
+            Target::Approach(approach, _) => Some(&**approach),
+            _ => None,
+        };
+        if self.bmcs.stop_unless(&server, approach).await {
+            // What it stored last has to be seen before another one goes on with it.
+            return Ok(Action::requeue(CACHE_LAG));
+        }
+        let (contact, actor) = self.contact(&server, target);
+        let request = request::find(&server);
+        let intent = intents::stored(&server);
+        if view.refusal.is_none()
+            && let Some(actor) = actor
+        {
+            let written = match &request {
+                Some(request) => self.take_up(&server, request, intent.as_ref()).await?,
+                None => self.note_off(&server, intent.as_ref()).await?,
+            };
+            if written {
+                return Ok(Action::await_change());
+            }
+            if let Some(open) = intent.as_ref().filter(|intent| intent.outcome.is_none()) {
+                actor.carry_out(open.clone()).await;
+            }
+        }
+        self.say(&server, &view, contact, intent.as_ref(), request.as_ref())
+            .await?;
+        Ok(Action::await_change())
+    }
+}
+
+/// A Server and its BMC as they are seen at the beginning of a reconcile.
+struct View {
+    observed: lifecycle::Observed,
+    hands_off: Option<HandsOff>,
+    refusal: Option<Refusal>,
+    /// Its BMC is not even read.
+    leave_alone: bool,
+    /// What the BMC says of itself.
+    info: Option<Info>,
+}
+
+/// Whether a human confirms that a BMC with an identity of its own is this machine's.
+fn resumed(server: &Server, observed: &lifecycle::Observed) -> bool {
+    let asked = server.annotations().get(annotations::request::RESUME);
+    asked.is_some_and(|word| word == HandsOff::Conflict.reason())
+        && observed.identity == IdentityVerdict::Different
+        && hands_off(observed) == Some(HandsOff::Conflict)
+}
+
+impl Servers {
+    fn view(&self, server: &Server) -> View {
+        let info = self.bmcs.actor(server).and_then(|actor| actor.report().info);
+        let identity = identify(server, info.as_ref(), self.bmcs.servers());
+        let observed = observe(server, &self.bmcs.site, identity);
+        let hands_off = hands_off(&observed);
+        View {
+            hands_off,
+            refusal: may_command(&observed).err(),
+            leave_alone: matches!(hands_off, Some(HandsOff::Paused | HandsOff::Foreign))
+                || server.metadata.deletion_timestamp.is_some(),
+            observed,
+            info,
+        }
+    }
+
+    /// Writes the status, events about what it says anew, and takes in a human's word about an identity.
+    async fn say(
+        &self,
+        server: &Server,
+        view: &View,
+        contact: Contact,
+        intent: Option<&Intent>,
+        request: Option<&Request>,
+    ) -> Result<(), ServerError> {
+        let resumed = resumed(server, &view.observed);
+        let identity = view.info.as_ref().and_then(|info| info.identity);
+        let seen = Seen {
+            server,
+            hands_off: view.hands_off,
+            contact,
+            intent,
+            request,
+            refusal: view.refusal,
+            confirmed_guid: identity.filter(|_| resumed).map(guid),
+            now: Timestamp::now(),
+        };
+        let status = status::status(&seen);
+        let written = self.writer.status(server, &status).await?;
+        if written.is_some() {
+            self.tell(server, &status, intent).await;
+        }
+        if resumed {
+            let present = written.as_ref().unwrap_or(server);
+            let consumed = [(annotations::request::RESUME, None)];
+            self.writer.annotate(present, &consumed).await?;
+        }
+        Ok(())
+    }
+
+    /// Which BMC, by which protocol, as whom.
+    async fn target(&self, server: &Server) -> Result<Target, ServerError> {
+        let Some(bmc) = &server.spec.bmc else {
+            self.bmcs.stop_asking(server);
+            return Ok(Target::None);
+        };
+        let broken = |reason, message: String| Ok(Target::Not(Contact::Broken { reason, message }));
+        let (endpoint, tls) = match (server_id(server), endpoint(bmc), tls(bmc)) {
+            (Some(_), Ok(endpoint), Ok(tls)) => (endpoint, tls),
+            (None, _, _) => {
+                let name = server.name_any();
+                let why = format!(
+                    "the Server's name {name:?} is no SMBIOS UUID in canonical form, so no BMC can be told to be its"
+                );
+                return broken(conditions::INVALID_SPEC, why);
+            }
+            (_, Err(why), _) | (_, _, Err(why)) => return broken(conditions::INVALID_SPEC, why),
+        };
+        let login =
+            match login::resolve(&self.client, bmc, server.metadata.generation.unwrap_or_default()).await {
+                Ok(login) => login,
+                Err(LoginError::Missing(why)) => return broken(conditions::CREDENTIALS_MISSING, why),
+                Err(error) => return Err(error.into()),
+            };
+        let (endpoint, reason) = match endpoint {
+            Endpoint::Undecided { host } => match self.decide(server, &host, &tls) {
+                Ok(decided) => decided,
+                Err(contact) => return Ok(Target::Not(*contact)),
+            },
+            explicit => {
+                self.bmcs.stop_asking(server);
+                (explicit, "spec.bmc says so".into())
+            }
+        };
+        let approach = Approach { endpoint, tls, login };
+        Ok(Target::Approach(Box::new(approach), reason))
+    }
+
+    /// The driver for a host that says nothing of it: as it was chosen before, else by asking.
+    fn decide(
+        &self,
+        server: &Server,
+        host: &str,
+        tls: &TlsPolicy,
+    ) -> Result<(Endpoint, String), Box<Contact>> {
+        let broken = |reason, message| Box::new(Contact::Broken { reason, message });
+        let bracketed = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host.to_owned()
+        };
+        let redfish = || format!("redfish://{bracketed}").parse().map(Endpoint::Redfish);
+        let ipmi = Endpoint::Ipmi {
+            host: host.into(),
+            port: 623,
+        };
+        let stored = server.status.as_ref().and_then(|status| status.bmc.as_ref());
+        if let Some((stored, reason)) = stored.and_then(|bmc| bmc.endpoint.as_ref().zip(bmc.reason.as_ref()))
+        {
+            let chosen = [Ok(ipmi.clone()), redfish()].into_iter().flatten();
+            if let Some(endpoint) = chosen
+                .into_iter()
+                .find(|endpoint| endpoint.to_string() == *stored)
+            {
+                self.bmcs.stop_asking(server);
+                return Ok((endpoint, reason.clone()));
+            }
+        }
+        match self.bmcs.choice(server, host, tls) {
+            Err(error) => Err(broken(conditions::INVALID_SPEC, error.to_string())),
+            Ok(None) => Err(broken(
+                conditions::CONNECTING,
+                format!("asking {host} what it speaks"),
+            )),
+            Ok(Some(Err(undecided))) => {
+                let reason = match &undecided {
+                    power_manager::driver::Undecided::NotTrusted { .. } => lifecycle::Trouble::Certificate,
+                    power_manager::driver::Undecided::Failed { error, .. } => {
+                        error.trouble().unwrap_or(lifecycle::Trouble::Unreachable)
+                    }
+                };
+                Err(broken(reason.reason(), undecided.to_string()))
+            }
+            Ok(Some(Ok(Choice::Redfish(endpoint)))) => Ok((
+                Endpoint::Redfish(endpoint),
+                "it has a Redfish service that is trusted".into(),
+            )),
+            Ok(Some(Ok(Choice::Ipmi))) => Ok((ipmi, "it has no Redfish service and answers IPMI".into())),
+        }
+    }
+
+    /// The actor for the target, and what there is to say of it.
+    fn contact(&self, server: &Server, target: Target) -> (Contact, Option<Arc<Actor>>) {
+        let (approach, reason) = match target {
+            Target::None => return (Contact::None, None),
+            Target::Not(contact) => return (contact, None),
+            Target::Approach(approach, reason) => (*approach, reason),
+        };
+        let Some(id) = server_id(server) else {
+            return (Contact::None, None);
+        };
+        let endpoint = approach.endpoint.clone();
+        let verdict = status::verdict(server, &approach.key());
+        match self.bmcs.start(server, id, approach, verdict) {
+            Ok(actor) => {
+                let report = Box::new(actor.report());
+                (
+                    Contact::Actor {
+                        endpoint,
+                        reason,
+                        report,
+                    },
+                    Some(actor),
+                )
+            }
+            Err(error) => {
+                let message = error.to_string();
+                (
+                    Contact::Broken {
+                        reason: conditions::INVALID_SPEC,
+                        message,
+                    },
+                    None,
+                )
+            }
+        }
+    }
+
+    /// Takes a request one step further: claimed, its intent stored, removed. Returns whether something was written.
+    async fn take_up(
+        &self,
+        server: &Server,
+        request: &Request,
+        previous: Option<&Intent>,
+    ) -> Result<bool, ServerError> {
+        match request {
+            Request::Unknown { .. } => return Ok(false),
+            Request::Asked { key, action } => {
+                let value = request::claimed(*action, &request::new_id());
+                self.writer.annotate(server, &[(key, Some(&value))]).await?;
+            }
+            Request::Claimed { key, action, id } => {
+                let is_stored = previous.is_some_and(|intent| intent.id == *id);
+                let powers_on = matches!(action, PowerAction::On | PowerAction::Cycle);
+                if is_stored {
+                    self.writer.annotate(server, &[(key, None)]).await?;
+                } else if powers_on && server.annotations().get(POWERED) != Some(id) {
+                    // Before anything is sent: whoever finds the machine on knows that it is by our will.
+                    self.writer.annotate(server, &[(POWERED, Some(id))]).await?;
+                } else {
+                    let now = self.bmcs.clock().now();
+                    let intent = Intent::new(id, *action, None, now, previous);
+                    self.intents.begin(server, &intent).await?;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes the fact back that the machine is on by our will, once it is confirmed off. Returns whether that was written.
+    async fn note_off(&self, server: &Server, intent: Option<&Intent>) -> Result<bool, ServerError> {
+        let is_off = intent.is_some_and(|intent| {
+            matches!(intent.action, PowerAction::Off | PowerAction::SoftOff)
+                && intent.outcome == Some(Outcome::Done)
+        });
+        if !is_off {
+            return Ok(false);
+        }
+        Ok(self.writer.annotate(server, &[(POWERED, None)]).await?.is_some())
+    }
+
+    /// Events about what the status says anew.
+    async fn tell(&self, server: &Server, status: &ServerStatus, intent: Option<&Intent>) {
+        let news = |kind: &str| {
+            let now = status::condition(Some(status), kind)?;
+            let before = status::condition(server.status.as_ref(), kind);
+            let same = |before: &Condition| before.status == now.status && before.reason == now.reason;
+            (!before.is_some_and(same)).then_some(now)
+        };
+        let text = |condition: &Condition| condition.message.clone().unwrap_or_default();
+        if let Some(now) = news(conditions::BMC_REACHABLE)
+            && now.status == ConditionStatus::False
+            && now.reason.as_deref() != Some(conditions::CONNECTING)
+        {
+            let note = format!("Failed to determine power status: {}", text(now));
+            self.events
+                .warning(server, events::SERVER_MANAGEMENT, "ReadPower", &note)
+                .await;
+        }
+        let Some(now) = news(conditions::POWER_COMMAND) else {
+            return;
+        };
+        match now.reason.as_deref() {
+            Some(conditions::DONE) => {
+                let note = match intent.map(|intent| intent.action) {
+                    Some(PowerAction::On) => "Server powered on.".to_owned(),
+                    Some(PowerAction::Off | PowerAction::SoftOff) => "Server powered off.".to_owned(),
+                    Some(PowerAction::Cycle) => "Server power cycled.".to_owned(),
+                    Some(PowerAction::Reset) => "Server reset.".to_owned(),
+                    None => text(now),
+                };
+                self.events
+                    .normal(server, events::SERVER_MANAGEMENT, "Power", &note)
+                    .await;
+            }
+            Some(conditions::UNCONFIRMED | conditions::INVALID_REQUEST) => {
+                self.events
+                    .warning(server, events::SERVER_MANAGEMENT, "Power", &text(now))
+                    .await;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The machine's UUID, if the Server is named as every part finds it again.
+fn server_id(server: &Server) -> Option<ServerId> {
+    let name = server.name_any();
+    name.parse().ok().filter(|id: &ServerId| id.to_string() == name)
+}
+
+fn endpoint(bmc: &Bmc) -> Result<Endpoint, String> {
+    let port = bmc.port.map(|port| {
+        u32::try_from(port).map_err(|_| format!("spec.bmc.port {port} cannot be used: it is below 0"))
+    });
+    let spec = EndpointSpec {
+        endpoint: bmc.endpoint.clone(),
+        port: port.transpose()?,
+        interface: bmc.interface.clone(),
+    };
+    spec.parse().map_err(|error| error.to_string())
+}
+
+fn tls(bmc: &Bmc) -> Result<TlsPolicy, String> {
+    let Some(tls) = &bmc.tls else {
+        return Ok(TlsPolicy::Undecided);
+    };
+    match (&tls.fingerprint, tls.insecure_skip_verify) {
+        (Some(text), _) => {
+            text.parse()
+                .map(TlsPolicy::Pinned)
+                .map_err(|error: redfish_client::ParseFingerprintError| {
+                    format!("spec.bmc.tls.fingerprint: {error}")
+                })
+        }
+        (None, Some(true)) => Ok(TlsPolicy::Insecure),
+        (None, _) => Ok(TlsPolicy::Undecided),
+    }
+}
+
+/// Whether credentials of `server` are in `secret`, given as `namespace/name`.
+pub(crate) fn refers_to(server: &Server, secret: &str) -> bool {
+    let bmc = server.spec.bmc.iter();
+    bmc.flat_map(login::references)
+        .any(|reference| format!("{}/{}", reference.namespace, reference.name) == secret)
+}

@@ -1,0 +1,149 @@
+//! What a Server says, as the decisions of `lifecycle` take it.
+
+use std::sync::Arc;
+
+use crd_types::metal::Server;
+use crd_types::names::annotations;
+use hardware_types::ServerId;
+use kube::ResourceExt as _;
+use kube::runtime::reflector::Store;
+use lifecycle::{BmcIdentity, IdentityVerdict, Observed, compare_identity};
+use power_manager::Info;
+
+/// Where this manager runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Site {
+    /// UID of the namespace `kube-system`: names the installation.
+    pub(crate) installation: String,
+}
+
+/// Facts for the gate.
+pub(crate) fn observe(server: &Server, site: &Site, identity: Identity) -> Observed {
+    let annotation = |key: &str| server.annotations().get(key);
+    Observed {
+        accepted: server.spec.accepted,
+        paused: annotation(annotations::PAUSE).is_some()
+            || annotation(annotations::cluster_api::PAUSED).is_some(),
+        installation: annotation(annotations::server::INSTALLATION).cloned(),
+        here: site.installation.clone(),
+        identity: identity.verdict,
+        identity_confirmed: identity.confirmed,
+    }
+}
+
+/// What the BMC's identity says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Identity {
+    pub(crate) verdict: IdentityVerdict,
+    pub(crate) confirmed: bool,
+}
+
+/// Compares what a BMC says of itself with its Server.
+pub(crate) fn identify(server: &Server, info: Option<&Info>, servers: &Store<Server>) -> Identity {
+    let identity = info.and_then(|info| info.identity);
+    let others = || {
+        let all: Vec<Arc<Server>> = servers.state();
+        all.iter()
+            .filter(|other| other.metadata.uid != server.metadata.uid)
+            .filter_map(|other| other.name_any().parse().ok())
+            .collect::<Vec<ServerId>>()
+    };
+    let Ok(id) = server.name_any().parse() else {
+        return Identity {
+            verdict: IdentityVerdict::Unknown,
+            confirmed: false,
+        };
+    };
+    // The others are only asked about where it is not plain that it is this one.
+    let verdict = match compare_identity(id, identity, &[]) {
+        IdentityVerdict::Different => compare_identity(id, identity, &others()),
+        plain => plain,
+    };
+    let status = server.status.as_ref().and_then(|status| status.bmc.as_ref());
+    let confirmed = status.and_then(|bmc| bmc.confirmed_guid.as_ref());
+    Identity {
+        verdict,
+        confirmed: confirmed.is_some() && confirmed == identity.map(guid).as_ref(),
+    }
+}
+
+/// The identity as users read it.
+pub(crate) fn guid(identity: BmcIdentity) -> String {
+    match identity {
+        BmcIdentity::RedfishSystem(uuid) => uuid.to_string(),
+        BmcIdentity::IpmiGuid(bytes) => format!("{:032x}", u128::from_be_bytes(bytes)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::reflector;
+    use lifecycle::{HandsOff, hands_off};
+    use uuid::Uuid;
+
+    use super::*;
+
+    const NAME: &str = "4c4c4544-0039-3010-8048-b7c04f384432";
+    const OTHER: &str = "4c4c4544-0039-3010-8048-b7c04f384433";
+
+    fn server(name: &str, annotations: &[(&str, &str)]) -> Server {
+        let mut server = Server::new(name, crd_types::metal::ServerSpec::default());
+        server.metadata.uid = Some(name.into());
+        for (key, value) in annotations {
+            server.annotations_mut().insert((*key).into(), (*value).into());
+        }
+        server
+    }
+
+    fn reason(annotations: &[(&str, &str)]) -> Option<HandsOff> {
+        let site = Site {
+            installation: "here".into(),
+        };
+        let identity = Identity {
+            verdict: IdentityVerdict::Unknown,
+            confirmed: false,
+        };
+        hands_off(&observe(&server(NAME, annotations), &site, identity))
+    }
+
+    #[test]
+    fn both_pauses_and_another_installation_are_seen() {
+        assert_eq!(reason(&[]), None);
+        for pause in [annotations::PAUSE, annotations::cluster_api::PAUSED] {
+            assert_eq!(reason(&[(pause, "")]), Some(HandsOff::Paused), "{pause}");
+        }
+        let owner = annotations::server::INSTALLATION;
+        assert_eq!(reason(&[(owner, "here")]), None);
+        assert_eq!(reason(&[(owner, "elsewhere")]), Some(HandsOff::Foreign));
+    }
+
+    #[test]
+    fn a_guid_is_another_servers_or_is_confirmed_by_a_human_and_by_its_value() {
+        let (servers, mut writer) = reflector::store();
+        let mut ours = server(NAME, &[]);
+        for server in [ours.clone(), server(OTHER, &[])] {
+            writer.apply_watcher_event(&kube::runtime::watcher::Event::Apply(server));
+        }
+        let says = |server: &Server, uuid: &str| {
+            let guid = uuid.parse::<Uuid>().unwrap().into_bytes();
+            let info = Info {
+                identity: Some(BmcIdentity::IpmiGuid(guid)),
+                ..Info::default()
+            };
+            let identity = identify(server, Some(&info), &servers);
+            (identity.verdict, identity.confirmed)
+        };
+        let nobodys = "11111111-2222-4333-8444-555555555555";
+        assert_eq!(says(&ours, NAME), (IdentityVerdict::Same, false));
+        assert_eq!(says(&ours, OTHER), (IdentityVerdict::Contradicts, false));
+        assert_eq!(says(&ours, nobodys), (IdentityVerdict::Different, false));
+        let bmc = crd_types::metal::BmcStatus {
+            confirmed_guid: Some(nobodys.replace('-', "")),
+            ..Default::default()
+        };
+        ours.status.get_or_insert_default().bmc = Some(bmc);
+        assert_eq!(says(&ours, nobodys), (IdentityVerdict::Different, true));
+        let another = nobodys.replace('5', "6");
+        assert_eq!(says(&ours, &another), (IdentityVerdict::Different, false));
+    }
+}
