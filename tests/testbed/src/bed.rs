@@ -74,41 +74,21 @@ impl Bed {
             run.slot().0,
             run.network().inside()
         ));
-
-        let identities: Vec<Identity> = MANAGERS.iter().map(|manager| manager.identity()).collect();
         let own = Identity::service_account("metal-managers", NAMESPACE, "default");
-        let known = [&identities[..], std::slice::from_ref(&own)].concat();
-        let (management, workload) = tokio::try_join!(
-            ControlPlane::start(&run, &tools, MANAGEMENT, &known),
-            ControlPlane::start(&run, &tools, WORKLOAD, &[]),
-        )?;
-        tell("both API servers are ready");
-
-        let client = management.client();
-        until_namespace_default(client).await?;
-        let count = cluster_api::install(client, &tools, &management).await?;
-        let applied = objects::apply(client, own_definitions()?).await?;
-        cluster_api::established(client).await?;
-        tell(&format!(
-            "{count} objects of Cluster API and {applied} of ours are applied, their kinds are served"
-        ));
-
-        let mut managers = Vec::new();
-        for (manager, identity) in MANAGERS.iter().zip(&identities) {
-            managers.push(manager.start(&run, &tools, &management, identity)?);
+        match start_parts(&run, &tools, &own, tell).await {
+            Ok((managers, management, workload)) => Ok(Self {
+                managers,
+                management,
+                workload,
+                own,
+                run,
+                tools,
+            }),
+            Err(error) => {
+                let kept = run.keep_logs();
+                Err(error.context(format!("the logs of all parts are in {}", kept.display())))
+            }
         }
-        for (manager, process) in MANAGERS.iter().zip(&managers) {
-            manager.until_ready(&run, process).await?;
-        }
-        tell("Cluster API's managers are ready");
-        Ok(Self {
-            managers,
-            management,
-            workload,
-            own,
-            run,
-            tools,
-        })
     }
 
     /// The run: its number, folder and network.
@@ -232,6 +212,41 @@ impl Bed {
         }
         report
     }
+}
+
+/// Both clusters, and Cluster API's managers on the first.
+async fn start_parts(
+    run: &Run,
+    tools: &Tools,
+    own: &Identity,
+    tell: &(dyn Fn(&str) + Sync),
+) -> anyhow::Result<(Vec<Process>, ControlPlane, ControlPlane)> {
+    let identities: Vec<Identity> = MANAGERS.iter().map(|manager| manager.identity()).collect();
+    let known = [&identities[..], std::slice::from_ref(own)].concat();
+    let (management, workload) = tokio::try_join!(
+        ControlPlane::start(run, tools, MANAGEMENT, &known),
+        ControlPlane::start(run, tools, WORKLOAD, &[]),
+    )?;
+    tell("both API servers are ready");
+
+    let client = management.client();
+    until_namespace_default(client).await?;
+    let count = cluster_api::install(client, tools, &management).await?;
+    let applied = objects::apply(client, own_definitions()?).await?;
+    cluster_api::established(client).await?;
+    tell(&format!(
+        "{count} objects of Cluster API and {applied} of ours are applied, their kinds are served"
+    ));
+
+    let mut managers = Vec::new();
+    for (manager, identity) in MANAGERS.iter().zip(&identities) {
+        managers.push(manager.start(run, tools, &management, identity)?);
+    }
+    for (manager, process) in MANAGERS.iter().zip(&managers) {
+        manager.until_ready(run, process).await?;
+    }
+    tell("Cluster API's managers are ready");
+    Ok((managers, management, workload))
 }
 
 /// A program of this workspace: `cargo build --workspace` puts all of them beside the folder of the tests.

@@ -63,7 +63,7 @@ const TALOS: Manager = Manager {
     ],
 };
 
-/// In the order in which they start: the core's webhooks answer every read of an older version.
+/// All of them are started at once and then waited for.
 pub(crate) const MANAGERS: [Manager; 2] = [CORE, TALOS];
 
 const START: Duration = Duration::from_secs(90);
@@ -101,19 +101,9 @@ impl Manager {
     /// Waits until the manager says that it is ready.
     pub(crate) async fn until_ready(self, run: &Run, process: &Process) -> anyhow::Result<()> {
         let address = run.network().inside();
-        let ready = until(self.name, START, || async {
-            if let Some(end) = process.ended()? {
-                return Ok(Some(Err(anyhow::anyhow!(
-                    "{end}; its log ends\n{}",
-                    process.log_tail(10)
-                ))));
-            }
-            Ok(http_ok(address, self.health_port, "/readyz").await?.map(Ok))
-        });
-        ready
+        process
+            .until_ready(START, || http_ok(address, self.health_port, "/readyz"))
             .await
-            .and_then(|result| result)
-            .with_context(|| format!("{} does not start", self.name))
     }
 }
 

@@ -4,7 +4,6 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -14,7 +13,6 @@ use crate::Tools;
 use crate::pki::{Pki, write_private};
 use crate::process::{Process, Program};
 use crate::run::Run;
-use crate::wait::until;
 
 /// Start-up takes 4 s on a quiet machine; noisy ones have needed four times that.
 const START: Duration = Duration::from_mins(2);
@@ -226,14 +224,16 @@ impl ControlPlane {
                 "--listen-metrics-urls".to_owned(),
                 format!("http://{address}:{health}"),
             ]);
-        self.processes.push(Process::start(
+        let etcd = Process::start(
             &format!("{}-etcd", plan.name),
             program,
             run.network(),
             &run.folder(),
-        )?);
-        self.until_healthy("etcd", || http_ok(address, health, "/health"))
-            .await
+        )?;
+        etcd.until_ready(START, || http_ok(address, health, "/health"))
+            .await?;
+        self.processes.push(etcd);
+        Ok(())
     }
 
     async fn start_api_server(&mut self, run: &Run, tools: &Tools, plan: Plan) -> anyhow::Result<()> {
@@ -261,17 +261,15 @@ impl ControlPlane {
                 "--endpoint-reconciler-type=none",
                 "--allow-privileged=true",
             ]);
-        self.processes.push(Process::start(
-            &format!("{}-apiserver", plan.name),
-            program,
-            run.network(),
-            &run.folder(),
-        )?);
+        let name = format!("{}-apiserver", plan.name);
+        let server = Process::start(&name, program, run.network(), &run.folder())?;
         let ready = || async {
             let request = http::Request::get("/readyz").body(Vec::new())?;
             Ok((self.client.request_text(request).await?.trim() == "ok").then_some(()))
         };
-        self.until_healthy("API server", ready).await
+        server.until_ready(START, ready).await?;
+        self.processes.push(server);
+        Ok(())
     }
 
     fn start_controllers(
@@ -298,28 +296,6 @@ impl ControlPlane {
         self.processes
             .push(Process::start(&name, program, run.network(), &run.folder())?);
         Ok(())
-    }
-
-    /// Waits for `check`; the death of a process ends the wait at once.
-    async fn until_healthy<F>(&self, what: &str, check: impl Fn() -> F) -> anyhow::Result<()>
-    where
-        F: Future<Output = anyhow::Result<Option<()>>>,
-    {
-        let outcome = until(what, START, || async {
-            for process in &self.processes {
-                if let Some(end) = process.ended()? {
-                    return Ok(Some(Err(anyhow::anyhow!(
-                        "{end}; its log ends\n{}",
-                        process.log_tail(10)
-                    ))));
-                }
-            }
-            Ok(check().await?.map(Ok))
-        });
-        outcome
-            .await
-            .and_then(|result| result)
-            .with_context(|| format!("{what} does not start"))
     }
 
     /// Its processes.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 
 use crate::network::Network;
+use crate::wait::until;
 
 /// How to run a program: what the part is made from, again at each start.
 #[derive(Debug, Clone)]
@@ -139,8 +140,28 @@ impl Process {
         Ok(())
     }
 
+    /// Waits until `check` says so; the end of the process ends the wait at once, with how its log ends.
+    pub(crate) async fn until_ready<F>(&self, deadline: Duration, check: impl Fn() -> F) -> anyhow::Result<()>
+    where
+        F: Future<Output = anyhow::Result<Option<()>>>,
+    {
+        let outcome = until(&self.name, deadline, || async {
+            if let Some(end) = self.ended()? {
+                return Ok(Some(Err(anyhow::anyhow!(
+                    "{end}; its log ends\n{}",
+                    self.log_tail(10)
+                ))));
+            }
+            Ok(check().await?.map(Ok))
+        });
+        outcome
+            .await
+            .and_then(|result| result)
+            .with_context(|| format!("{} does not start", self.name))
+    }
+
     /// How it ended, if it did while nobody asked it to.
-    pub(crate) fn ended(&self) -> anyhow::Result<Option<String>> {
+    fn ended(&self) -> anyhow::Result<Option<String>> {
         let mut child = self.lock();
         let Some(running) = child.as_mut() else {
             return Ok(None);

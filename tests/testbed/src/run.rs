@@ -136,6 +136,24 @@ impl Run {
         self.slot.folder()
     }
 
+    /// Copies the logs to where they outlive the run, in place of those of the last run that failed in this slot.
+    pub fn keep_logs(&self) -> PathBuf {
+        let kept = base().join(format!("failed-{}", self.slot.0));
+        fs::remove_dir_all(&kept).ok();
+        // Best effort: the failure itself is what must be told.
+        let copied = fs::create_dir(&kept).and_then(|()| {
+            for log in fs::read_dir(self.folder().join("log"))? {
+                let log = log?;
+                fs::copy(log.path(), kept.join(log.file_name()))?;
+            }
+            Ok(())
+        });
+        if let Err(error) = copied {
+            eprintln!("cannot keep all logs: {error}");
+        }
+        kept
+    }
+
     /// The network of this run.
     pub fn network(&self) -> &Network {
         &self.network

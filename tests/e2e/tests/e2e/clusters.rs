@@ -64,7 +64,13 @@ pub(crate) async fn the_api_server_and_etcd_come_back_with_their_data(bed: &Bed)
             .clone();
         assert_eq!(data["a"], "b", "after a restart of {part}");
     }
-    Ok(())
+    // Custom resources are served a moment later; whoever comes next relies on them.
+    let cluster = FirstCluster::new("default", "nobody").cluster();
+    bed.wait_for("Clusters are served", SOON, &[], async || {
+        cluster.get(bed.client()).await.map(Some)
+    })
+    .await
+    .map(|_| ())
 }
 
 /// Deletes the cluster. Nothing holds its Metal objects yet, so all of it goes.

@@ -35,7 +35,11 @@ pub(crate) async fn every_command_in_readme_and_docs_works(bed: &Bed) -> anyhow:
             .filter(|line| !RUN_ELSEWHERE.iter().any(|(prefix, _)| line.starts_with(prefix)))
             .collect();
         if !typed.is_empty() {
-            let script = typed.iter().map(|line| format!("{line}\n")).collect::<String>();
+            let script = typed
+                .iter()
+                .map(|line| line.as_str())
+                .collect::<Vec<_>>()
+                .join("\n");
             run(bed, &root, &script).with_context(|| format!("the commands of {}", page.display()))?;
         }
     }
@@ -71,9 +75,9 @@ fn session(page: &str) -> Vec<String> {
 fn run(bed: &Bed, root: &Path, script: &str) -> anyhow::Result<()> {
     let script =
         format!("set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\nset -x\n{script}");
-    let mut command = bed.run().network().command(Path::new("bash"));
+    let mut command = bed.run().network().command(Path::new("timeout"));
     command
-        .args(["-c", &script])
+        .args(["--kill-after=5", "300", "bash", "-c", &script])
         .current_dir(root)
         .stdin(Stdio::null());
     let output = at_home(bed, &mut command).output()?;

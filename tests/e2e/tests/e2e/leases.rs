@@ -113,9 +113,12 @@ pub(crate) async fn a_follower_takes_over_from_a_leader_that_is_cut_off(bed: &Be
         !a.leadership.holds()
     })
     .await?;
-    let more = never_both("the second takes over", TAKEOVER - stopped, [&a, &b], || {
-        b.leadership.holds()
-    })
+    let more = never_both(
+        "the second takes over",
+        TAKEOVER.saturating_sub(stopped),
+        [&a, &b],
+        || b.leadership.holds(),
+    )
     .await?;
     println!("stopped {stopped:?} after the cut, taken over {more:?} later");
 

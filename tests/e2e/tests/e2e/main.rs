@@ -2,6 +2,12 @@
 //!
 //! Run them through `cargo xtask test e2e [FILTER]`, which builds what they need.
 
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "tests fail by panicking and print what they looked at"
+)]
+
 mod api;
 mod clusters;
 mod docs;
@@ -17,7 +23,7 @@ use libtest_mimic::{Arguments, Trial};
 
 use crate::world::World;
 
-/// Trials named `module::function`. *Beside* others: they share the bed. *Alone*: they break parts of it.
+/// Trials named `module::function`. *Beside* others: they share the bed. *Alone*: they break parts of it, or time it closely.
 macro_rules! trials {
     ($world:expr; $($how:ident $module:ident: $($function:ident),+;)+) => {
         vec![$($({
@@ -33,12 +39,12 @@ fn main() {
     let arguments = Arguments::from_args();
     let world = World::new();
     let trials = trials![world;
-        beside api: definitions_apply_without_a_warning, bad_values_are_refused_by_name, documented_samples_apply,
+        beside api: definitions_apply_without_a_warning, bad_values_are_refused_by_name,
             older_versions_are_listed_but_not_served, a_server_without_spec_is_not_accepted, every_kind_explains_itself,
             templates_are_immutable_but_for_a_dry_run_of_cluster_class;
         beside clusters: a_cluster_waits_for_its_metal_cluster, bad_objects_are_refused_by_the_real_webhooks;
         beside docs: every_command_in_readme_and_docs_works, every_page_is_in_the_summary;
-        beside leases: a_follower_takes_over_from_a_leader_that_is_cut_off, a_stopped_leader_hands_over_at_once;
+        alone leases: a_follower_takes_over_from_a_leader_that_is_cut_off, a_stopped_leader_hands_over_at_once;
         beside power: credentials_show_power_driver_and_firmware, a_cycle_is_exactly_off_and_on,
             a_request_that_was_claimed_is_carried_out_once,
             a_wrong_password_is_shown_once_whoever_leads, nothing_is_sent_to_a_machine_that_is_not_ours_to_power,
@@ -47,10 +53,11 @@ fn main() {
         beside runs: a_killed_run_is_cleaned_up_by_the_next, a_run_ends_without_a_trace_beside_another;
         beside waits: a_failed_wait_shows_objects_conditions_and_logs, the_written_kubeconfigs_work_from_a_terminal;
         beside writers: a_status_is_written_once_and_others_keep_theirs, a_stale_transition_is_refused;
+        alone api: documented_samples_apply;
         alone clusters: a_killed_manager_goes_on_where_it_was, the_api_server_and_etcd_come_back_with_their_data;
     ];
     let conclusion = libtest_mimic::run(&arguments, trials);
     // `exit` runs no destructors: stop the bed first.
-    world.stop();
+    world.stop(conclusion.has_failed());
     conclusion.exit();
 }

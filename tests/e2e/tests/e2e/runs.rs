@@ -1,11 +1,12 @@
 //! Runs of the test bed beside and after each other: a killed one leaves nothing that the next does not remove.
 
-use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::Context;
 use testbed::{Bed, Run, Slot, leftovers};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::Mutex;
 
 /// The lines after which a run is killed: from its first possessions to its last.
@@ -20,18 +21,20 @@ const KILL_AFTER: [&str; 5] = [
 /// Any run that starts cleans up after dead ones, so these tests must not overlap.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
-/// A demo beside this test, as a process of its own.
+/// A demo beside this test, as a process of its own. Killed when dropped.
 struct Demo {
     child: Child,
-    lines: std::io::Lines<BufReader<ChildStdout>>,
+    lines: Lines<BufReader<ChildStdout>>,
     slot: Slot,
 }
 
 impl Demo {
     /// Starts it and reads which run it is.
-    fn start() -> anyhow::Result<Self> {
-        let mut child = Command::new(demo_binary()?)
+    async fn start() -> anyhow::Result<Self> {
+        let mut command = Command::new(demo_binary()?);
+        let mut child = command
             .stdout(Stdio::piped())
+            .kill_on_drop(true)
             .spawn()
             .context("cannot start the demo")?;
         let stdout = child.stdout.take().context("the demo has no output")?;
@@ -40,31 +43,23 @@ impl Demo {
             lines: BufReader::new(stdout).lines(),
             slot: Slot(0),
         };
-        let first = this.until("has its network")?;
+        let first = this.until("has its network").await?;
         let number = first.split_whitespace().skip_while(|word| *word != "run").nth(1);
-        this.slot = Slot(
-            number
-                .and_then(|word| word.parse().ok())
-                .with_context(|| format!("no run number in {first:?}"))?,
-        );
+        let number = number.and_then(|word| word.parse().ok());
+        this.slot = Slot(number.with_context(|| format!("no run number in {first:?}"))?);
         Ok(this)
     }
 
-    fn until(&mut self, text: &str) -> anyhow::Result<String> {
-        for line in &mut self.lines {
-            let line = line?;
+    async fn until(&mut self, text: &str) -> anyhow::Result<String> {
+        while let Some(line) = self.lines.next_line().await? {
             if line.contains(text) {
                 return Ok(line);
             }
         }
-        anyhow::bail!("the demo ended without saying {text:?}: {}", self.child.wait()?)
-    }
-}
-
-impl Drop for Demo {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
+        anyhow::bail!(
+            "the demo ended without saying {text:?}: {}",
+            self.child.wait().await?
+        )
     }
 }
 
@@ -80,15 +75,15 @@ pub(crate) async fn a_killed_run_is_cleaned_up_by_the_next(bed: &Bed) -> anyhow:
     let _alone = ONE_AT_A_TIME.lock().await;
     let tools = bed.tools().folder();
     for line in KILL_AFTER {
-        let mut demo = Demo::start()?;
+        let mut demo = Demo::start().await?;
         if line != KILL_AFTER[0] {
-            demo.until(line)?;
+            demo.until(line).await?;
         }
         let slot = demo.slot;
+        // Another checkout's run must not clean up before we have looked.
+        let held = leftovers::hold_starts()?;
         assert!(slot.is_live());
-        demo.child.kill()?;
-        demo.child.wait()?;
-
+        demo.child.kill().await?;
         let left = leftovers::find(slot)?;
         assert!(
             left.iter().any(|item| item.starts_with("network namespace")),
@@ -98,8 +93,11 @@ pub(crate) async fn a_killed_run_is_cleaned_up_by_the_next(bed: &Bed) -> anyhow:
             !leftovers::strays(tools)?.is_empty(),
             "killed after {line:?}: nothing strays"
         );
+        drop(held);
+
         // The next run, whichever slot it takes, removes what belongs to nobody.
         drop(Run::start()?);
+        let _held = leftovers::hold_starts()?;
         let left = leftovers::find(slot)?;
         assert!(
             left.is_empty() || slot.is_live(),
@@ -116,7 +114,7 @@ pub(crate) async fn a_killed_run_is_cleaned_up_by_the_next(bed: &Bed) -> anyhow:
 
 pub(crate) async fn a_run_ends_without_a_trace_beside_another(bed: &Bed) -> anyhow::Result<()> {
     let _alone = ONE_AT_A_TIME.lock().await;
-    let mut demo = Demo::start()?;
+    let mut demo = Demo::start().await?;
     let slot = demo.slot;
     assert_ne!(slot, bed.run().slot());
     assert!(!leftovers::find(slot)?.is_empty(), "a live run is visible");
@@ -125,9 +123,11 @@ pub(crate) async fn a_run_ends_without_a_trace_beside_another(bed: &Bed) -> anyh
             .lines()
             .next()
             .unwrap_or_default(),
-    )?;
-    let status = demo.child.wait()?;
+    )
+    .await?;
+    let status = demo.child.wait().await?;
     assert!(status.success(), "{status}");
+    let _held = leftovers::hold_starts()?;
     let left = leftovers::find(slot)?;
     assert!(left.is_empty() || slot.is_live(), "it left {left:?}");
     Ok(())

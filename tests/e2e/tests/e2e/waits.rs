@@ -11,6 +11,22 @@ pub(crate) async fn a_failed_wait_shows_objects_conditions_and_logs(bed: &Bed) -
     let cluster = FirstCluster::new("default", "shown");
     cluster.apply(bed).await?;
     cluster.until_it_waits(bed, Duration::from_secs(90)).await?;
+    let waits = "InfrastructureReady=False NotReady: MetalCluster status.initialization.provisioned is false";
+    let says = async || {
+        Ok(cluster
+            .cluster()
+            .story(bed.client())
+            .await
+            .contains(waits)
+            .then_some(()))
+    };
+    bed.wait_for(
+        "the Cluster says what it waits for",
+        Duration::from_secs(30),
+        &[],
+        says,
+    )
+    .await?;
     let nobody = Object::namespaced("v1", "Secret", "default", "nobody");
     let never = || async { Ok(None::<()>) };
     let concerned = [cluster.cluster(), nobody];
@@ -22,7 +38,7 @@ pub(crate) async fn a_failed_wait_shows_objects_conditions_and_logs(bed: &Bed) -
     for part in [
         "pigs fly: not so after 0.2 s",
         "Cluster default/shown:\n",
-        "InfrastructureReady=False NotReady: MetalCluster status.initialization.provisioned is false",
+        waits,
         "Secret default/nobody: there is none",
         "log of cluster-api ends:\n",
         "log of management-apiserver ends:\n",

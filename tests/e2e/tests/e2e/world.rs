@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::RwLock;
 
 /// No test may take longer, whatever it waits for.
-const TEST_DEADLINE: Duration = Duration::from_secs(600);
+const TEST_DEADLINE: Duration = Duration::from_mins(10);
 
 /// The shared bed. Tests that break parts of it take it alone.
 pub(crate) struct World {
@@ -57,9 +57,12 @@ impl World {
             .map_err(|error| Failed::from(format!("the test bed does not start: {error}")))
     }
 
-    /// Stops and removes the bed.
-    pub(crate) fn stop(&self) {
+    /// Stops and removes the bed; keeps its logs when a test failed.
+    pub(crate) fn stop(&self, failed: bool) {
         if let Some(Ok(bed)) = self.bed.get() {
+            if failed && let Some(bed) = self.runtime.block_on(bed.read()).as_ref() {
+                eprintln!("the logs of all parts are in {}", bed.run().keep_logs().display());
+            }
             drop(self.runtime.block_on(bed.write()).take());
         }
     }
