@@ -25,7 +25,7 @@ const CONTROLLERS: &str = "clusterrole-aggregation-controller,garbage-collector-
      root-ca-certificate-publisher-controller,serviceaccount-controller,serviceaccount-token-controller";
 
 /// Who may talk to an API server: a user name as RBAC knows it, its groups, and the token that proves it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Identity {
     /// Short name: of the kubeconfig file, and of the token's user id.
     name: String,

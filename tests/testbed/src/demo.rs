@@ -25,17 +25,19 @@ impl Demo {
             Ok(runtime) => runtime,
             Err(error) => return failed(&error.into()),
         };
-        // Dropping the show's future stops and removes all that it started.
+        // Dropping the show's future stops and removes all that it started. Signals are listened to before it begins.
         let outcome = runtime.block_on(async {
+            let interrupted = interrupted()?;
             tokio::select! {
-                shown = self.show() => Some(shown),
-                () = interrupted() => None,
+                biased;
+                () = interrupted => Ok(false),
+                shown = self.show() => shown.map(|()| true),
             }
         });
         match outcome {
-            Some(Ok(())) => ExitCode::SUCCESS,
-            Some(Err(error)) => failed(&error),
-            None => {
+            Ok(true) => ExitCode::SUCCESS,
+            Err(error) => failed(&error),
+            Ok(false) => {
                 say("interrupted: everything is stopped and removed");
                 ExitCode::from(130)
             }
@@ -78,22 +80,18 @@ impl Demo {
     }
 }
 
-/// Ends when somebody asks this process to end.
-async fn interrupted() {
-    let on = |kind| signal(kind).ok();
-    let (interrupt, terminate, hangup) = (
-        on(SignalKind::interrupt()),
-        on(SignalKind::terminate()),
-        on(SignalKind::hangup()),
-    );
-    let (Some(mut interrupt), Some(mut terminate), Some(mut hangup)) = (interrupt, terminate, hangup) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
-    }
+/// Listens from now on; the future ends when somebody asks this process to end.
+fn interrupted() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    })
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {

@@ -7,7 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 
 use crate::network::{Network, ip};
-use crate::run::Slot;
+use crate::run::{self, Slot};
+
+/// Keeps other runs from starting, and so from cleaning up, until it is dropped: what is found meanwhile is one picture.
+pub fn hold_starts() -> anyhow::Result<fs::File> {
+    run::lock_base()
+}
 
 /// Everything on this machine that carries the number of `slot`, one line each: processes, network namespaces,
 /// links, mounts, sockets with an owner, the folder.
@@ -71,7 +76,9 @@ pub fn strays(tools: &Path) -> anyhow::Result<Vec<String>> {
         living.extend(processes(slot)?);
     }
     for id in process_ids()? {
-        let ours = fs::read_link(format!("/proc/{id}/exe")).is_ok_and(|exe| exe.starts_with(tools));
+        // A kubectl may be anybody's.
+        let ours = fs::read_link(format!("/proc/{id}/exe"))
+            .is_ok_and(|exe| exe.starts_with(tools) && !exe.ends_with("kubectl"));
         if ours && !living.contains(&id) {
             strays.push(format!("process {id} ({})", command_line(id)));
         }
@@ -144,15 +151,21 @@ fn namespace_exists(network: &Network) -> bool {
 /// Processes in the slot's network namespace, and the wrappers that are about to enter it.
 fn processes(slot: Slot) -> anyhow::Result<Vec<i32>> {
     let network = Network::of(slot);
-    let entry = format!("netns exec {} ", network.namespace());
     let namespace = inode(&Path::new("/run/netns").join(network.namespace()));
     // A zombie has no namespaces any more and is its parent's to reap.
     let inside =
         |id: i32| namespace.is_some() && inode(Path::new(&format!("/proc/{id}/ns/net"))) == namespace;
     Ok(process_ids()?
         .into_iter()
-        .filter(|id| inside(*id) || command_line(*id).contains(&entry))
+        .filter(|id| inside(*id) || enters(*id, &network.namespace()))
         .collect())
+}
+
+/// Whether a process is `ip netns exec NAMESPACE …`, about to become what follows.
+fn enters(process: i32, namespace: &str) -> bool {
+    let line = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+    let words: Vec<_> = line.split(|byte| *byte == 0).collect();
+    words.get(1..4) == Some(&[b"netns", b"exec", namespace.as_bytes()])
 }
 
 fn process_ids() -> anyhow::Result<Vec<i32>> {

@@ -1,6 +1,7 @@
 //! The network of a run: a namespace of its own and one veth pair that leads to it from the machine.
 
 use std::net::Ipv4Addr;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use anyhow::{Context, bail};
@@ -14,28 +15,27 @@ pub struct Network {
 }
 
 impl Network {
-    /// Makes the namespace of `slot` and the veth pair into it.
-    pub(crate) fn create(slot: Slot) -> anyhow::Result<Self> {
-        let this = Self { slot };
-        let (namespace, outer) = (this.namespace(), this.outer_link());
+    /// Makes the namespace and the veth pair into it.
+    pub(crate) fn create(&self) -> anyhow::Result<()> {
+        let (namespace, outer) = (self.namespace(), self.outer_link());
         ip(&["netns", "add", &namespace])?;
         ip(&["-n", &namespace, "link", "set", "lo", "up"])?;
         ip(&[
             "link", "add", &outer, "type", "veth", "peer", "name", "uplink", "netns", &namespace,
         ])?;
-        ip(&["addr", "add", &format!("{}/24", this.outside()), "dev", &outer])?;
+        ip(&["addr", "add", &format!("{}/24", self.outside()), "dev", &outer])?;
         ip(&["link", "set", &outer, "up"])?;
         ip(&[
             "-n",
             &namespace,
             "addr",
             "add",
-            &format!("{}/24", this.inside()),
+            &format!("{}/24", self.inside()),
             "dev",
             "uplink",
         ])?;
         ip(&["-n", &namespace, "link", "set", "uplink", "up"])?;
-        Ok(this)
+        Ok(())
     }
 
     /// The name of the namespace, for `ip netns exec`.
@@ -63,6 +63,8 @@ impl Network {
     /// Both wrappers exec in place, so the child's process id is the program's own.
     pub fn command(&self, program: &std::path::Path) -> Command {
         let mut command = Command::new("ip");
+        // A terminal's Ctrl-C is the run's to handle, not each child's.
+        command.process_group(0);
         command
             .args([
                 "netns",
@@ -77,7 +79,7 @@ impl Network {
         command
     }
 
-    /// The network that a dead run in `slot` may have left.
+    /// The network of the run in `slot`, made or not.
     pub(crate) fn of(slot: Slot) -> Self {
         Self { slot }
     }
@@ -86,6 +88,7 @@ impl Network {
 /// Runs `ip ARGS`; the error carries its own words.
 pub(crate) fn ip(args: &[&str]) -> anyhow::Result<String> {
     let output = Command::new("ip")
+        .process_group(0)
         .args(args)
         .output()
         .context("cannot run `ip` (Debian package iproute2)")?;

@@ -1,7 +1,9 @@
 //! Keys and certificates of one cluster: a CA, one serving certificate, one key for service-account tokens.
 
 use std::fs;
+use std::io::Write;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -11,7 +13,7 @@ use rcgen::{
 };
 
 /// The PKI of one cluster, written to a folder.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Pki {
     folder: PathBuf,
     /// The CA's certificate, PEM.
@@ -23,8 +25,7 @@ pub struct Pki {
 impl Pki {
     /// Makes the PKI of cluster `name` in `folder`; the serving certificate names `addresses`, 127.0.0.1 and localhost.
     pub(crate) fn create(folder: &Path, name: &str, addresses: &[Ipv4Addr]) -> anyhow::Result<Self> {
-        fs::create_dir_all(folder)?;
-        restrict(folder, 0o700)?;
+        fs::DirBuilder::new().mode(0o700).recursive(true).create(folder)?;
         let mut params = CertificateParams::new(Vec::<String>::new())?;
         params
             .distinguished_name
@@ -79,14 +80,13 @@ impl Pki {
     }
 }
 
-/// Writes a file that only its owner can read.
+/// Writes a new file that only its owner can read.
 pub(crate) fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
-    fs::write(path, "").with_context(|| format!("cannot write {}", path.display()))?;
-    restrict(path, 0o600)?;
-    Ok(fs::write(path, text)?)
-}
-
-fn restrict(path: &Path, mode: u32) -> anyhow::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    Ok(fs::set_permissions(path, fs::Permissions::from_mode(mode))?)
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    let mut file = file.with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(file.write_all(text.as_bytes())?)
 }

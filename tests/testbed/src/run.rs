@@ -54,6 +54,31 @@ fn base() -> &'static Path {
     Path::new("/var/tmp/metal-testbed")
 }
 
+/// Makes the folder of all runs. Nobody else may own it: we write there as root.
+fn make_base() -> anyhow::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+    let path = base();
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(error).with_context(|| format!("cannot make {}", path.display()));
+        }
+        _ => {}
+    }
+    let metadata = fs::symlink_metadata(path)?;
+    if !metadata.is_dir() || metadata.uid() != 0 || metadata.mode() & 0o022 != 0 {
+        bail!("{} is not root's own folder: remove it", path.display());
+    }
+    Ok(())
+}
+
+/// Keeps other runs from starting, and so from cleaning up, until it is dropped.
+pub(crate) fn lock_base() -> anyhow::Result<File> {
+    let path = base().join("lock");
+    let lock = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    lock.lock()?;
+    Ok(lock)
+}
+
 /// A run that is alive: its slot's lock, folder and network. Dropping it removes everything it made.
 #[derive(Debug)]
 pub struct Run {
@@ -71,9 +96,8 @@ impl Run {
         if !rustix::process::geteuid().is_root() {
             bail!("the test bed makes network namespaces and must run as root: sudo -E cargo xtask …");
         }
-        fs::create_dir_all(base()).with_context(|| format!("cannot make {}", base().display()))?;
-        let base_lock = File::create(base().join("lock"))?;
-        base_lock.lock()?;
+        make_base()?;
+        let _base_lock = lock_base()?;
         let mut free = None;
         for slot in Slot::all() {
             // A run makes its folder first and removes it last.
@@ -82,20 +106,24 @@ impl Run {
                 continue;
             }
             let Some(lock) = slot.try_lock()? else { continue };
-            if used {
-                leftovers::remove(slot)?;
+            if used && let Err(error) = leftovers::remove(slot) {
+                // One slot that cannot be cleaned must not stop the others.
+                eprintln!("run {} is dead and not all of it goes away: {error:#}", slot.0);
+                continue;
             }
             free = free.or(Some((slot, lock)));
         }
         let (slot, lock) =
             free.with_context(|| format!("all {SLOTS} slots under {} are in use", base().display()))?;
         fs::create_dir_all(slot.folder().join("log"))?;
-        let network = Network::create(slot)?;
-        Ok(Self {
+        // From here on what was made is removed, however far it came.
+        let run = Self {
             slot,
-            network,
+            network: Network::of(slot),
             _lock: lock,
-        })
+        };
+        run.network.create()?;
+        Ok(run)
     }
 
     /// The number of this run.

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -17,10 +17,12 @@ where
 {
     let end = Instant::now() + deadline;
     loop {
-        let why_not = match check().await {
-            Ok(Some(value)) => return Ok(value),
-            Ok(None) => None,
-            Err(error) => Some(error),
+        // A look may hang as well.
+        let why_not = match timeout_at(end, check()).await {
+            Ok(Ok(Some(value))) => return Ok(value),
+            Ok(Ok(None)) => None,
+            Ok(Err(error)) => Some(error),
+            Err(_) => Some(anyhow::anyhow!("no answer")),
         };
         if Instant::now() >= end {
             let late = format!("{what}: not so after {} s", deadline.as_secs_f32());
@@ -41,6 +43,15 @@ mod tests {
         let start = Instant::now();
         let check = || async move { Ok((start.elapsed() > Duration::from_secs(5)).then_some(7)) };
         assert_eq!(until("seven", Duration::from_secs(6), check).await.unwrap(), 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_hangs_ends_at_the_deadline() {
+        let hang = || std::future::pending::<anyhow::Result<Option<()>>>();
+        let error = until("an answer", Duration::from_secs(3), hang)
+            .await
+            .unwrap_err();
+        assert_eq!(format!("{error:#}"), "an answer: not so after 3 s: no answer");
     }
 
     #[tokio::test(start_paused = true)]
