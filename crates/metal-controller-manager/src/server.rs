@@ -109,7 +109,11 @@ impl Reconciler for Servers {
             && let Some(actor) = actor
         {
             let written = match &request {
-                Some(request) => self.take_up(&server, request, intent.as_ref()).await?,
+                // A BMC that has not said yet whose it is gets no command (I-13).
+                Some(request) if view.info.is_some() => {
+                    self.take_up(&server, request, intent.as_ref()).await?
+                }
+                Some(_) => false,
                 None => self.note_off(&server, intent.as_ref()).await?,
             };
             if written {

@@ -165,6 +165,9 @@ pub(crate) async fn nothing_is_sent_to_a_machine_that_is_not_ours_to_power(bed: 
     // A BMC that names its machine otherwise may be another machine's: a human decides.
     lab.server(C, "good", json!({ "accepted": true })).await?;
     lab.until_condition(C, "HandsOff", "Conflict", SOON).await?;
+    let chosen = lab.status(C).await?["bmc"].clone();
+    assert_eq!(chosen["driver"], "ipmi");
+    assert_eq!(chosen["reason"], "it has no Redfish service and answers IPMI");
     lab.annotate(C, "metal.sidero.dev/power", Some("on")).await?;
     lab.until_condition(C, "PowerCommand", "Waiting", SOON).await?;
 

@@ -31,7 +31,7 @@ pub(super) const B: Machine = Machine {
     bmc: "b",
 };
 
-/// Behind IPMI too; its BMC has a GUID of its own invention.
+/// Behind IPMI too, which its endpoint does not say; its BMC has a GUID of its own invention.
 pub(super) const C: Machine = Machine {
     name: "0b5a6f0e-51c2-4c7e-9d43-6c1f5c1c000c",
     bmc: "c",
@@ -39,7 +39,8 @@ pub(super) const C: Machine = Machine {
 
 const CONTROL: u16 = 6200;
 const IPMI: u16 = 6230;
-const OTHER_IPMI: u16 = 6231;
+/// An address of its own: a bare host means the default ports.
+const BARE: &str = "127.0.0.3";
 const REDFISH: u16 = 8443;
 const SOON: Duration = Duration::from_secs(20);
 
@@ -86,7 +87,7 @@ bmcs:
     redfish: {{listen: '{inside}:{REDFISH}', tls: true}}
     machine: {{uuid: {}, manufacturer: Metal Corp, model: Model-Y, serial: SN-B, firmware: uefi, timings: {{on: 1ms, off: 1ms, post: 1ms}}}}
   - name: c
-    ipmi: {{listen: '{inside}:{OTHER_IPMI}'}}
+    ipmi: {{listen: '{BARE}:623'}}
     machine: {{uuid: 11111111-2222-4333-8444-555555555555, manufacturer: Metal Corp, model: Model-X, serial: SN-C, firmware: bios, timings: {{on: 1ms, off: 1ms, post: 1ms}}}}
 ",
             A.name, B.name
@@ -144,7 +145,7 @@ bmcs:
         let from = |key: &str| json!({ "secretKeyRef": { "namespace": "default", "name": format!("bmc-{secret}"), "key": key } });
         let mut bmc = match machine.bmc {
             "a" => json!({ "endpoint": inside, "port": IPMI }),
-            "c" => json!({ "endpoint": format!("ipmi://{inside}:{OTHER_IPMI}") }),
+            "c" => json!({ "endpoint": BARE }),
             _ => {
                 json!({ "endpoint": format!("redfish://{inside}:{REDFISH}"), "tls": { "insecureSkipVerify": true } })
             }
