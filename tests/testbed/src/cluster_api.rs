@@ -120,7 +120,8 @@ pub(crate) async fn install(client: &Client, tools: &Tools, cluster: &ControlPla
     objects::apply(client, objects).await
 }
 
-/// Waits until every CustomResourceDefinition is served.
+/// Waits until every CustomResourceDefinition is served: established, and in the discovery and OpenAPI documents that
+/// kubectl caches, which follow a moment later.
 pub async fn established(client: &Client) -> anyhow::Result<()> {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     until("CustomResourceDefinitions Established", START, || async {
@@ -131,9 +132,36 @@ pub async fn established(client: &Client) -> anyhow::Result<()> {
             .map(ResourceExt::name_any)
             .collect();
         anyhow::ensure!(waiting.is_empty(), "still waiting for {}", waiting.join(", "));
+        let discovery = text(
+            client,
+            "/apis",
+            "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+        )
+        .await?;
+        let openapi = text(client, "/openapi/v3", "application/json").await?;
+        for crd in list {
+            let plural = format!("\"resource\":\"{}\"", crd.spec.names.plural);
+            anyhow::ensure!(
+                discovery.contains(&plural),
+                "discovery does not name {}",
+                crd.name_any()
+            );
+            for version in crd.spec.versions.iter().filter(|version| version.served) {
+                let path = format!("apis/{}/{}\"", crd.spec.group, version.name);
+                anyhow::ensure!(openapi.contains(&path), "OpenAPI does not name {path}");
+            }
+        }
         Ok(Some(()))
     })
     .await
+}
+
+/// What the API server answers to `GET path`.
+async fn text(client: &Client, path: &str, accept: &str) -> anyhow::Result<String> {
+    let request = http::Request::get(path)
+        .header(http::header::ACCEPT, accept)
+        .body(Vec::new())?;
+    Ok(client.request_text(request).await?)
 }
 
 fn is_established(crd: &CustomResourceDefinition) -> bool {

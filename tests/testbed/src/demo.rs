@@ -7,7 +7,11 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::first_cluster::{self, FirstCluster};
+use crate::first_machines::FirstMachines;
 use crate::{Bed, Tools};
+
+/// How long one step of the job may take, on a noisy machine.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Shows the main job on this machine, with real parts. Needs root (network namespaces).
 #[derive(Debug, Parser)]
@@ -48,10 +52,21 @@ impl Demo {
         let start = Instant::now();
         let tell = move |line: &str| say(&format!("{:>5.1} s  {line}", start.elapsed().as_secs_f64()));
         let bed = Bed::start(Tools::from_env()?, &tell).await?;
+        let machines = FirstMachines::plug_in(&bed)?;
+        tell(
+            "two machines are plugged in, one behind an IPMI and one behind a Redfish BMC; the manager is up",
+        );
+        machines.until_power_is_shown(&bed, PATIENCE).await?;
+        tell("a Secret and two accepted Servers with BMC credentials are applied; their power is shown:");
+        say(&kubectl(&bed, &["get", "servers"])?);
+        machines.switch_on(&bed, PATIENCE).await?;
+        tell("annotated metal.sidero.dev/power=on, both are on, read back:");
+        say(&kubectl(&bed, &["get", "servers"])?);
+
         let cluster = FirstCluster::new("default", "first");
         cluster.apply(&bed).await?;
         tell("Cluster first with a Talos control-plane Machine is applied");
-        cluster.until_it_waits(&bed, Duration::from_mins(1)).await?;
+        cluster.until_it_waits(&bed, PATIENCE).await?;
         tell("Cluster API has reconciled it up to what it waits for:");
         for object in cluster.objects() {
             say(&object.story(bed.client()).await);
@@ -67,14 +82,24 @@ impl Demo {
         say(&format!(
             "Everything keeps running until Ctrl-C. In another terminal:\n\
              \n    export KUBECONFIG={}\
-             \n    {kubectl} get clusters,machines,talosconfigs\
-             \n    {kubectl} describe cluster first\
-             \n    {kubectl} --kubeconfig {} get nodes\
+             \n    export PATH={}:$PATH\
+             \n    kubectl get servers\
+             \n    kubectl annotate server {} metal.sidero.dev/power=cycle\
+             \n    kubectl describe server {}\
+             \n    ipmitool -I lanplus -C 17 -H {} -U admin -P admin-secret power status\
+             \n    curl http://{}:6200/power-log\
+             \n    kubectl get clusters,machines,talosconfigs\
+             \n    kubectl describe cluster first\
+             \n    kubectl --kubeconfig {} get namespaces\
              \n\nLogs are in {}",
             bed.management.kubeconfig().display(),
+            bed.tools().folder().join("bin").display(),
+            FirstMachines::NAMES[0],
+            FirstMachines::NAMES[0],
+            bed.run().network().inside(),
+            bed.run().network().inside(),
             bed.workload.kubeconfig().display(),
             bed.run().folder().join("log").display(),
-            kubectl = bed.tools().program("kubectl").display(),
         ));
         std::future::pending().await
     }
@@ -92,6 +117,20 @@ fn interrupted() -> anyhow::Result<impl Future<Output = ()>> {
             _ = hangup.recv() => {}
         }
     })
+}
+
+fn kubectl(bed: &Bed, args: &[&str]) -> anyhow::Result<String> {
+    let mut command = std::process::Command::new(bed.tools().program("kubectl"));
+    let output = command
+        .env("KUBECONFIG", bed.management.kubeconfig())
+        .args(args)
+        .output()?;
+    anyhow::ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {

@@ -9,8 +9,8 @@ use crate::objects::Object;
 
 /// What the demo says of the part of the main job that does not exist yet.
 pub const WHAT_IS_MISSING: &str = "\
-This is as far as the project goes today: Cluster API and the Talos provider are real and wait for the infrastructure
-that the managers of this project will provide: power, boot, wipe, allocation (see docs/architecture.md).";
+This is as far as the project goes today: machines are powered, and Cluster API and the Talos provider, which are real,
+wait for what this project will provide next: boot, discovery, wipe, allocation.";
 
 const CLUSTER: &str = "cluster.x-k8s.io/v1beta2";
 const BOOTSTRAP: &str = "bootstrap.cluster.x-k8s.io/v1alpha3";
@@ -63,7 +63,7 @@ impl FirstCluster {
 
     /// Applies it to the management cluster.
     pub async fn apply(&self, bed: &Bed) -> anyhow::Result<()> {
-        let yaml = include_str!("first_cluster.yaml")
+        let yaml = include_str!("first_cluster/cluster.yaml")
             .replace("NAMESPACE", &self.namespace)
             .replace("NAME", &self.name);
         let yaml = yaml.replace("ENDPOINT", &bed.run().network().inside().to_string());

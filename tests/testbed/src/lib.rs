@@ -9,6 +9,7 @@ pub mod cluster_api;
 mod control_plane;
 pub mod demo;
 pub mod first_cluster;
+pub mod first_machines;
 pub mod leftovers;
 mod network;
 pub mod objects;

@@ -85,6 +85,18 @@ impl Object {
         }
     }
 
+    /// Sets one annotation, as `kubectl annotate` does.
+    pub async fn annotate(&self, client: &Client, key: &str, value: &str) -> anyhow::Result<()> {
+        let patch = Patch::Merge(serde_json::json!({"metadata": {"annotations": {key: value}}}));
+        let patched = self
+            .api(client.clone())
+            .patch(&self.name, &PatchParams::default(), &patch)
+            .await;
+        patched
+            .map(|_| ())
+            .with_context(|| format!("cannot annotate {self}"))
+    }
+
     /// What the object says of itself, for the reader of a failed test: conditions, else its whole status.
     pub async fn story(&self, client: &Client) -> String {
         match self.get(client).await {

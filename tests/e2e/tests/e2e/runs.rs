@@ -13,8 +13,8 @@ use tokio::sync::Mutex;
 const KILL_AFTER: [&str; 5] = [
     "has its network",
     "both API servers are ready",
-    "their kinds are served",
     "managers are ready",
+    "their power is shown",
     "up to what it waits for",
 ];
 
