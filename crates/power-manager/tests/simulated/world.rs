@@ -189,18 +189,8 @@ impl World {
         password: &str,
         verdict: Option<Verdict>,
     ) -> Handle {
-        let member = self.member(name);
-        let key = CredentialKey {
-            endpoint: format!("{driver:?} {name}"),
-            secret: format!("default/bmc@{password}"),
-        };
-        let settings = Settings {
-            verdict,
-            timings: timings(),
-            poll: Duration::from_millis(100),
-            backoff: (Duration::from_millis(20), Duration::from_millis(200)),
-            ..Settings::new(member.bmc.config().machine.uuid, key)
-        };
+        let mut settings = self.settings(name, driver, password);
+        settings.verdict = verdict;
         let gate = self.gate();
         match driver {
             Driver::Ipmi => {
@@ -214,10 +204,26 @@ impl World {
         }
     }
 
+    pub(crate) fn settings(&self, name: &str, driver: Driver, password: &str) -> Settings {
+        let key = CredentialKey {
+            endpoint: format!("{driver:?} {name}"),
+            secret: format!("default/bmc@{password}"),
+        };
+        Settings {
+            timings: timings(),
+            poll: Duration::from_millis(100),
+            backoff: (Duration::from_millis(20), Duration::from_millis(200)),
+            ..Settings::new(self.member(name).bmc.config().machine.uuid, key)
+        }
+    }
+
     pub(crate) fn ipmi_bmc(&self, name: &str, password: &str, gate: Gate) -> IpmiBmc {
+        self.ipmi_bmc_at(self.member(name).ipmi.unwrap().port(), password, gate)
+    }
+
+    pub(crate) fn ipmi_bmc_at(&self, port: u16, password: &str, gate: Gate) -> IpmiBmc {
         let credentials =
             IpmiCredentials::new("admin", password.as_bytes(), None, Privilege::Administrator).unwrap();
-        let port = self.member(name).ipmi.unwrap().port();
         let suites = CipherSuite::ALL.to_vec();
         IpmiBmc::new("127.0.0.1", port, credentials, suites, IPMI_TIMING, gate)
     }
