@@ -276,9 +276,10 @@ impl Decision<'_> {
 
     /// Intent first, then the first byte, once (I-6).
     fn send(self) -> Step {
+        let read = self.last().filter(|_| self.reads_otherwise());
         let mut store = self
             .intent
-            .sending(self.now, self.timings, self.reads_otherwise());
+            .sending(self.now, self.timings, read.map(|read| read.at));
         let command = self.command();
         if command == Command::Reset {
             store.mark_before = self.last().and_then(|reading| reading.mark);

@@ -276,6 +276,49 @@ fn after_two_offs_on_waits_until_neither_can_act_any_more() {
 }
 
 #[test]
+fn an_off_that_follows_a_soft_off_does_not_shorten_its_time_to_act() {
+    let asked = Process::new(intent(PowerAction::SoftOff, None))
+        .reads(0, On)
+        .sends(0, Command::SoftOff);
+    let cycle = Intent::new("r2", PowerAction::Cycle, None, at(20), Some(&asked.stored));
+    let off = Process::taking_up(cycle, at(20))
+        .reads(20, On)
+        .sends(20, Command::Off)
+        .reads(21, Off)
+        .reads(24, Off);
+    assert_eq!(
+        off.asks(24),
+        Step::Wait {
+            until: at(180),
+            wait: Wait::EarlierCommand { target: On }
+        }
+    );
+}
+
+#[test]
+fn an_off_that_came_too_late_to_do_anything_is_remembered_by_the_next_request() {
+    let hard = Process::new(intent(PowerAction::SoftOff, None))
+        .reads(0, On)
+        .sends(0, Command::SoftOff)
+        .reads(179, On) // and then the operating system is done, unseen
+        .sends(180, Command::Off)
+        .reads(181, Off)
+        .reads(184, Off);
+    let Step::End { store: done } = hard.asks(184) else {
+        panic!("not ended")
+    };
+    let cycle = Intent::new("r2", PowerAction::Cycle, None, at(184), Some(&done));
+    let off = Process::taking_up(cycle, at(184)).reads(184, Off).reads(187, Off);
+    assert_eq!(
+        off.asks(187),
+        Step::Wait {
+            until: at(240),
+            wait: Wait::EarlierCommand { target: On }
+        }
+    );
+}
+
+#[test]
 fn a_one_time_boot_is_off_confirmed_override_and_on() {
     let off = Process::new(intent(PowerAction::On, PXE))
         .reads(0, On)
