@@ -62,7 +62,7 @@ impl<B: Bmc, S: IntentStore> Actor<B, S> {
         let now = parts.clock.now();
         let discipline = Discipline::new(settings.key.clone(), settings.verdict.clone());
         if discipline.verdict().refusals > 0 {
-            parts.ledger.refused(&settings.key.secret);
+            parts.ledger.refused(&settings.key);
         } else if discipline.verdict().proved {
             parts.ledger.accepted(&settings.key.secret);
         }
@@ -375,10 +375,15 @@ impl<B: Bmc, S: IntentStore> Actor<B, S> {
         let now = self.now();
         let secret = &self.settings.key.secret;
         match error.map(BmcError::trouble) {
-            None if self.discipline.accepted() => self.parts.ledger.accepted(secret),
+            // said again where others came to dislike the Secret: a BMC that takes it every time must be able to heal that
+            None => {
+                if self.discipline.accepted() || self.parts.ledger.is_disliked(secret) {
+                    self.parts.ledger.accepted(secret);
+                }
+            }
             Some(Some(Trouble::CredentialsRefused)) => {
                 self.discipline.refused(now);
-                self.parts.ledger.refused(secret);
+                self.parts.ledger.refused(&self.settings.key);
             }
             Some(Some(Trouble::Unreachable)) => self.info = None,
             _ => {}

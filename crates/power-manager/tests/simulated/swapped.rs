@@ -84,7 +84,11 @@ async fn a_driver_that_meets_another_bmc_in_a_new_session_sends_it_nothing_befor
     assert_ne!(one.identity, two.identity);
     assert_eq!(bmc.read(false).await.unwrap().power, PowerState::On);
     bmc.command(Command::Off).await.unwrap();
-    assert_eq!(world.commands("two", Verb::Off), 1, "whoever compared them may go on");
+    assert_eq!(
+        world.commands("two", Verb::Off),
+        1,
+        "whoever compared them may go on"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
