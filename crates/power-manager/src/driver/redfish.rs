@@ -87,13 +87,10 @@ impl Bmc for RedfishBmc {
             Command::SoftOff => Reset::GracefulShutdown,
             Command::Reset => Reset::ForceRestart,
         };
-        self.system().await?;
-        let Some(system) = &self.system else {
-            return Ok(());
-        };
+        let system = self.system().await?.clone();
         let _writing = self.gate.writing();
         self.client
-            .reset(system, reset)
+            .reset(&system, reset)
             .await
             .map(|_| ())
             .map_err(|error| failed(&error))
@@ -107,10 +104,11 @@ impl Bmc for RedfishBmc {
                 .set_boot_override(&system, order.target, Override::Once)
                 .await
         };
-        match set.map_err(|error| failed(&error)) {
+        match set {
             Ok(_) => compare_boot(order, self.read_boot().await),
-            Err(error) if error.trouble() == Some(Trouble::Unsupported) => Ok(OverrideSeen::Unsupported),
-            Err(error) => Err(error),
+            Err(error) if matches!(*error.cause, Cause::Unsupported(_)) => Ok(OverrideSeen::Unsupported),
+            // a BMC that has overrides and refuses this one keeps the command back
+            Err(error) => Err(failed(&error)),
         }
     }
 

@@ -28,7 +28,9 @@ use tokio::time::timeout;
 
 const FLEET: &str = "\
 version: 1
-users: [{name: admin, password: admin-secret, role: administrator}]
+users:
+  - {name: admin, password: admin-secret, role: administrator}
+  - {name: viewer, password: viewer-secret, role: read-only}
 bmcs:
   - name: one
     ipmi: {listen: 127.0.0.1:0, max-sessions: 8}
@@ -229,16 +231,25 @@ impl World {
     }
 
     pub(crate) fn redfish_bmc(&self, password: &str, policy: &TlsPolicy, gate: Gate) -> RedfishBmc {
-        let transport = Transport::new(policy).unwrap();
         let credentials = Credentials {
             username: "admin".into(),
             password: Secret::new(password),
         };
+        Self::redfish_bmc_at(self.redfish(), credentials, policy, gate)
+    }
+
+    pub(crate) fn redfish_bmc_at(
+        endpoint: redfish_client::Endpoint,
+        credentials: Credentials,
+        policy: &TlsPolicy,
+        gate: Gate,
+    ) -> RedfishBmc {
+        let transport = Transport::new(policy).unwrap();
         let options = Options {
             request_timeout: Duration::from_millis(500),
             ..Options::default()
         };
-        RedfishBmc::new(transport, self.redfish(), credentials, options, gate)
+        RedfishBmc::new(transport, endpoint, credentials, options, gate)
     }
 
     pub(crate) fn intent(&self, action: PowerAction) -> Intent {
