@@ -7,10 +7,15 @@ use std::sync::{Arc, Mutex};
 use bmc_sim::verb::Verb;
 use hardware_types::{PowerAction, PowerState};
 use lifecycle::power::{Command, Outcome};
+use lifecycle::{IdentityVerdict, compare_identity};
 use power_manager::{Bmc, spawn};
-use tokio::net::UdpSocket;
+use redfish_client::TlsPolicy;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
-use crate::world::{Driver, World, carried_out, told};
+use crate::world::{Driver, World, admin, carried_out, told};
 
 /// An address with one BMC or another behind it.
 struct Address {
@@ -106,4 +111,52 @@ async fn a_command_for_one_machine_never_reaches_the_bmc_that_took_its_address()
     assert_eq!(world.member("two").bmc.status().power, PowerState::On);
     // it is watched all the same, so that somebody can compare
     told(&handle, |report| report.info.is_some() && report.info != one).await;
+}
+
+/// Forwards connections to one target until it has another one, which ends them.
+async fn connections(listener: TcpListener, mut target: watch::Receiver<SocketAddr>) {
+    let mut open = JoinSet::new();
+    loop {
+        tokio::select! {
+            changed = target.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                open.abort_all();
+            }
+            accepted = listener.accept() => {
+                let (mut near, _) = accepted.unwrap();
+                let to = *target.borrow();
+                let mut far = TcpStream::connect(to).await.unwrap();
+                open.spawn(async move { copy_bidirectional(&mut near, &mut far).await });
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_system_behind_a_redfish_address_is_described_anew_and_gets_nothing() {
+    let world = World::new().await;
+    world.press_button("two").await;
+    let server = world.member("one").bmc.config().machine.uuid;
+    let (switch, target) = watch::channel(world.member("one").redfish.unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("redfish://{}", listener.local_addr().unwrap());
+    tokio::spawn(connections(listener, target));
+    let gate = world.gate();
+    let (endpoint, policy) = (endpoint.parse().unwrap(), TlsPolicy::Insecure);
+    let bmc = World::redfish_bmc_at(endpoint, admin("admin-secret"), &policy, gate.clone());
+    let settings = world.settings("one", Driver::Redfish, "admin-secret");
+    let handle = spawn(bmc, gate, settings, world.parts.clone());
+    let verdict = |report: &power_manager::Report| {
+        let identity = report.info.as_ref().and_then(|info| info.identity);
+        compare_identity(server, identity, &[])
+    };
+    told(&handle, |report| verdict(report) == IdentityVerdict::Same).await;
+    switch.send(world.member("two").redfish.unwrap()).unwrap();
+    let conflict = told(&handle, |report| verdict(report) == IdentityVerdict::Contradicts).await;
+    assert_eq!(conflict.power, Some(PowerState::On), "it is watched all the same");
+    let outcome = carried_out(&handle, world.intent(PowerAction::Off)).await;
+    assert!(matches!(outcome, Outcome::Unconfirmed(_)), "{outcome:?}");
+    assert_eq!(world.commands("two", Verb::Off), 0);
 }

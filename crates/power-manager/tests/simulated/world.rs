@@ -45,6 +45,7 @@ bmcs:
       timings: {on: 20ms, off: 20ms, cycle-pause: 20ms, soft-off: 20ms, post: 20ms}
   - name: two
     ipmi: {listen: 127.0.0.1:0}
+    redfish: {listen: 127.0.0.1:0}
     machine:
       uuid: 4c4c4544-0039-3010-8048-b7c04f384433
       manufacturer: Metal Corp
@@ -231,11 +232,7 @@ impl World {
     }
 
     pub(crate) fn redfish_bmc(&self, password: &str, policy: &TlsPolicy, gate: Gate) -> RedfishBmc {
-        let credentials = Credentials {
-            username: "admin".into(),
-            password: Secret::new(password),
-        };
-        Self::redfish_bmc_at(self.redfish(), credentials, policy, gate)
+        Self::redfish_bmc_at(self.redfish(), admin(password), policy, gate)
     }
 
     pub(crate) fn redfish_bmc_at(
@@ -353,6 +350,13 @@ impl World {
     pub(crate) fn edges_since(&self, name: &str, position: u64) -> Vec<String> {
         let log = self.log_since(name, position).into_iter();
         log.filter(|line| line.contains("->")).collect()
+    }
+}
+
+pub(crate) fn admin(password: &str) -> Credentials {
+    Credentials {
+        username: "admin".into(),
+        password: Secret::new(password),
     }
 }
 
