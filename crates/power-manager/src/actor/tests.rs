@@ -419,3 +419,15 @@ async fn a_bmc_that_was_out_of_reach_is_asked_again_which_machine_it_belongs_to(
     assert_eq!(log.attempts(), 2);
     assert_eq!(handle.report().borrow().failure, None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_bmc_is_read_before_its_ipmi_session_lapses() {
+    let (bmc, log) = scripted(true);
+    let _handle = start(bmc, None, &parts());
+    sleep(Duration::from_secs(1)).await;
+    for _ in 0..20 {
+        let before = log.readings.load(Ordering::Relaxed);
+        sleep(Duration::from_secs(57)).await;
+        assert!(log.readings.load(Ordering::Relaxed) > before);
+    }
+}
