@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::world::{Driver, World, admin, carried_out, told};
+use crate::world::{Driver, SHORT, World, admin, carried_out, told};
 
 /// An address with one BMC or another behind it.
 struct Address {
@@ -63,7 +63,7 @@ async fn answer(way: Arc<UdpSocket>, socket: Arc<UdpSocket>, to: SocketAddr) {
 
 /// Two machines that are on, with the same password, and an address that leads to the first.
 async fn two() -> (World, Address) {
-    let world = World::new().await;
+    let world = World::with(SHORT).await;
     world.press_button("one").await;
     world.press_button("two").await;
     let address = Address::of(world.member("one").ipmi.unwrap()).await;
@@ -136,7 +136,7 @@ async fn connections(listener: TcpListener, mut target: watch::Receiver<SocketAd
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_system_behind_a_redfish_address_is_described_anew_and_gets_nothing() {
-    let world = World::new().await;
+    let world = World::with(SHORT).await;
     world.press_button("two").await;
     let server = world.member("one").bmc.config().machine.uuid;
     let (switch, target) = watch::channel(world.member("one").redfish.unwrap());

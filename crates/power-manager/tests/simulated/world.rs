@@ -1,4 +1,4 @@
-//! A fleet of simulated BMCs in this process, and actors for them with deadlines of a second or two.
+//! A fleet of simulated BMCs in this process, and actors for them.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -110,19 +110,28 @@ pub(crate) struct World {
     fleet: Arc<Fleet>,
     pub(crate) replica: Arc<Replica>,
     pub(crate) parts: Parts<Replica>,
+    pub(crate) timings: Timings,
+    pub(crate) ipmi_timing: Timing,
 }
 
-/// The product's proportions in as little time as a busy machine bears.
-pub(crate) fn timings() -> Timings {
-    Timings {
-        off: Duration::from_secs(2),
-        on: Duration::from_secs(2),
-        soft_off: Duration::from_millis(600),
-        reset: Duration::from_secs(2),
-        reading_gap: Duration::from_millis(60),
-        rest: Duration::from_millis(200),
-    }
-}
+/// Deadlines that no stall of a busy machine reaches, for tests in which things end by themselves.
+const ROOMY: Timings = Timings {
+    off: Duration::from_secs(20),
+    on: Duration::from_secs(20),
+    soft_off: Duration::from_secs(20),
+    reset: Duration::from_secs(20),
+    reading_gap: Duration::from_millis(60),
+    rest: Duration::from_millis(200),
+};
+
+/// Deadlines for tests that wait until one has passed.
+pub(crate) const SHORT: Timings = Timings {
+    off: Duration::from_secs(3),
+    on: Duration::from_secs(3),
+    soft_off: Duration::from_secs(2),
+    reset: Duration::from_secs(3),
+    ..ROOMY
+};
 
 pub(crate) const IPMI_TIMING: Timing = Timing {
     first_wait: Duration::from_millis(150),
@@ -131,6 +140,10 @@ pub(crate) const IPMI_TIMING: Timing = Timing {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::with(ROOMY).await
+    }
+
+    pub(crate) async fn with(timings: Timings) -> Self {
         let config: FleetConfig = FLEET.parse().unwrap();
         let fleet = Fleet::start(config, None).await.unwrap();
         let number = |n| NonZeroU32::new(n).unwrap();
@@ -151,6 +164,8 @@ impl World {
             fleet,
             replica,
             parts,
+            timings,
+            ipmi_timing: IPMI_TIMING,
         }
     }
 
@@ -159,6 +174,8 @@ impl World {
         let replica = Arc::new(Replica::default());
         Self {
             fleet: self.fleet.clone(),
+            timings: self.timings.clone(),
+            ipmi_timing: self.ipmi_timing,
             parts: Parts {
                 store: replica.clone(),
                 ..self.parts.clone()
@@ -213,7 +230,7 @@ impl World {
             secret: format!("default/bmc@{password}"),
         };
         Settings {
-            timings: timings(),
+            timings: self.timings.clone(),
             poll: Duration::from_millis(100),
             backoff: (Duration::from_millis(20), Duration::from_millis(200)),
             ..Settings::new(self.member(name).bmc.config().machine.uuid, key)
@@ -228,7 +245,7 @@ impl World {
         let credentials =
             IpmiCredentials::new("admin", password.as_bytes(), None, Privilege::Administrator).unwrap();
         let suites = CipherSuite::ALL.to_vec();
-        IpmiBmc::new("127.0.0.1", port, credentials, suites, IPMI_TIMING, gate)
+        IpmiBmc::new("127.0.0.1", port, credentials, suites, self.ipmi_timing, gate)
     }
 
     pub(crate) fn redfish_bmc(&self, password: &str, policy: &TlsPolicy, gate: Gate) -> RedfishBmc {
@@ -243,7 +260,7 @@ impl World {
     ) -> RedfishBmc {
         let transport = Transport::new(policy).unwrap();
         let options = Options {
-            request_timeout: Duration::from_millis(500),
+            request_timeout: Duration::from_secs(3),
             ..Options::default()
         };
         RedfishBmc::new(transport, endpoint, credentials, options, gate)
@@ -335,7 +352,7 @@ impl World {
         events.sort_by_key(|event| event.at);
         let tolerance = Tolerance {
             in_flight: Duration::ZERO,
-            reading_gap: timings().reading_gap,
+            reading_gap: self.timings.reading_gap,
         };
         let mut monitor = Monitor::new(tolerance);
         let accepted = Event {
@@ -406,7 +423,7 @@ pub(crate) async fn outcome(handle: &Handle) -> Outcome {
 /// Waits until the report is so.
 pub(crate) async fn told(handle: &Handle, so: impl FnMut(&Report) -> bool) -> Report {
     let mut reports = handle.report();
-    match timeout(Duration::from_secs(20), reports.wait_for(so)).await {
+    match timeout(Duration::from_mins(1), reports.wait_for(so)).await {
         Ok(report) => report.unwrap().clone(),
         Err(late) => panic!("not told, {late}: {:#?}", handle.report().borrow().clone()),
     }
