@@ -376,10 +376,8 @@ impl<B: Bmc, S: IntentStore> Actor<B, S> {
         let secret = &self.settings.key.secret;
         match error.map(BmcError::trouble) {
             // said again where others came to dislike the Secret: a BMC that takes it every time must be able to heal that
-            None => {
-                if self.discipline.accepted() || self.parts.ledger.is_disliked(secret) {
-                    self.parts.ledger.accepted(secret);
-                }
+            None if self.discipline.accepted() || self.parts.ledger.is_disliked(secret) => {
+                self.parts.ledger.accepted(secret);
             }
             Some(Some(Trouble::CredentialsRefused)) => {
                 self.discipline.refused(now);
