@@ -245,7 +245,11 @@ impl<B: Bmc, S: IntentStore> Actor<B, S> {
 
     /// The BMC was out of reach since it said what it is, or is another one: it says so first, and is read anew.
     async fn find_out(&mut self) {
-        self.read(self.now(), false).await;
+        let now = self.now();
+        let Some(run) = &mut self.run else { return };
+        run.seen.asked = Some(now);
+        let want_mark = run.stored.stage == Stage::Reset;
+        self.read(now, want_mark).await;
         if self.info.is_none() {
             self.withhold("the BMC does not say which machine it belongs to");
         }
