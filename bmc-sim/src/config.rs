@@ -73,7 +73,7 @@ pub struct FleetConfig {
 }
 
 /// A user of a BMC.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct UserConfig {
     /// At most 16 bytes.
@@ -82,6 +82,16 @@ pub struct UserConfig {
     pub password: String,
     /// See [`Role`].
     pub role: Role,
+}
+
+/// All but the password.
+impl std::fmt::Debug for UserConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UserConfig")
+            .field("name", &self.name)
+            .field("role", &self.role)
+            .finish_non_exhaustive()
+    }
 }
 
 /// One BMC and its machine.
@@ -274,8 +284,10 @@ impl std::str::FromStr for FleetConfig {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let config: Self =
-            serde_saphyr::from_str(text).map_err(|error| ConfigError::Syntax(Box::new(error)))?;
+        // line and column, but not the lines around: there are passwords in them
+        let options = serde_saphyr::options! { with_snippet: false };
+        let config: Self = serde_saphyr::from_str_with_options(text, options)
+            .map_err(|error| ConfigError::Syntax(Box::new(error)))?;
         config.check()?;
         Ok(config)
     }

@@ -68,8 +68,12 @@ fn what_is_wrong_is_named() {
         ("bios", "coreboot", &["coreboot", "line 13"]),
         ("serial: SN-1", "serail: SN-1", &["serail", "line 12"]),
         ("      serial: SN-1\n", "", &["serial"]),
-        ("127.0.0.1:6230", "localhost", &["localhost", "line 7"][..1]),
-        ("500ms", "fast", &["fast"]),
+        (
+            "127.0.0.1:6230",
+            "localhost",
+            &["socket address", "line 7, column 20"],
+        ),
+        ("500ms", "fast", &["duration", "line 16, column 23"]),
         ("role: operator", "role: king", &["king"]),
         ("[disk, network]", "[disk, setup]", &["\"one\"", "setup"]),
         ("[disk, network]", "[]", &["\"one\"", "boot-order is empty"]),
@@ -99,6 +103,24 @@ fn what_is_wrong_is_named() {
         for text in texts {
             assert!(error.contains(text), "{text:?} is not in: {error}");
         }
+    }
+}
+
+#[test]
+fn no_password_is_printed() {
+    let fleet: FleetConfig = FLEET.parse().unwrap();
+    assert!(!format!("{fleet:?}").contains("secret") && format!("{fleet:?}").contains("operator"));
+    for (from, to, line) in [
+        ("role: administrator", "role: king", "line 3"),
+        ("password: operator-secret", "passwort: operator-secret", "line 4"),
+        ("role: operator}", "role: operator", "line 6"),
+        ("bmcs:", "\tbmcs:", "line 5"),
+    ] {
+        let error = FLEET.replacen(from, to, 1).parse::<FleetConfig>().unwrap_err();
+        for text in [error.to_string(), format!("{error:?}")] {
+            assert!(!text.contains("secret"), "{text}");
+        }
+        assert!(error.to_string().contains(line), "{error}");
     }
 }
 

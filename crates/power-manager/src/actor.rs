@@ -71,21 +71,22 @@ pub struct Settings {
     pub verdict: Option<Verdict>,
     /// Deadlines of power commands, as this platform needs them.
     pub timings: Timings,
-    /// How often the power state is read when nothing is under way.
+    /// How often the power state is read when nothing is under way. Below 57 s: BMCs end an IPMI session that is idle for
+    /// 60 s ± 3 s (IPMI 2.0 §6.12.15).
     pub poll: Duration,
     /// First and longest wait after a failure when nothing is under way.
     pub backoff: (Duration, Duration),
 }
 
 impl Settings {
-    /// A BMC of which nothing is known, with the defaults: power read once a minute, back-off from 2 s to 5 min.
+    /// A BMC of which nothing is known, with the defaults: power read every 45 s, back-off from 2 s to 5 min.
     pub fn new(server: ServerId, key: CredentialKey) -> Self {
         Self {
             server,
             key,
             verdict: None,
             timings: Timings::default(),
-            poll: Duration::from_mins(1),
+            poll: Duration::from_secs(45),
             backoff: (Duration::from_secs(2), Duration::from_mins(5)),
         }
     }

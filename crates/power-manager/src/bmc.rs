@@ -63,7 +63,7 @@ pub trait Bmc: Send + 'static {
     /// Takes the boot override away, once.
     fn clear_boot(&mut self) -> impl Future<Output = Result<(), BmcError>> + Send;
 
-    /// Asks what it is.
+    /// Asks what it is. From then on a BMC that turns out to be another one counts as out of reach, until it is asked again.
     fn describe(&mut self) -> impl Future<Output = Result<Info, BmcError>> + Send;
 
     /// Closes the session, so that its slot is free.

@@ -3,7 +3,7 @@
 //! [`Discipline`] is one BMC's: it decides by what this endpoint said of this version of the Secret, and its [`Verdict`] is to be
 //! stored, so that a new leader does not try again. [`Ledger`] is shared: it stops a Secret that nobody likes from being shown to the rest.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -122,8 +122,8 @@ pub struct Ledger(Arc<Mutex<HashMap<String, Standing>>>);
 
 #[derive(Debug, Default)]
 struct Standing {
-    /// BMCs that refused it since one accepted it.
-    refused: usize,
+    /// Endpoints of the BMCs that refused it since one accepted it.
+    refused: HashSet<String>,
     /// BMCs that are being shown it for the first time.
     asking: usize,
     /// Some BMC accepted it, and none refused it since.
@@ -146,7 +146,7 @@ impl Ledger {
     pub fn first_use(&self, secret: &str) -> Option<FirstUse> {
         let mut standings = self.standings();
         let standing = standings.entry(secret.to_owned()).or_default();
-        if !standing.liked && standing.refused + standing.asking >= DISLIKED {
+        if !standing.liked && standing.refused.len() + standing.asking >= DISLIKED {
             return None;
         }
         standing.asking += 1;
@@ -160,22 +160,22 @@ impl Ledger {
     pub fn is_disliked(&self, secret: &str) -> bool {
         self.standings()
             .get(secret)
-            .is_some_and(|standing| standing.refused >= DISLIKED)
+            .is_some_and(|standing| standing.refused.len() >= DISLIKED)
     }
 
-    /// Takes in a refusal: one that was stored, or a fresh one.
-    pub fn refused(&self, secret: &str) {
+    /// Takes in a refusal: one that was stored, or a fresh one. However often one BMC refuses, it is one BMC.
+    pub fn refused(&self, key: &CredentialKey) {
         let mut standings = self.standings();
-        let standing = standings.entry(secret.to_owned()).or_default();
-        standing.refused += 1;
+        let standing = standings.entry(key.secret.clone()).or_default();
+        standing.refused.insert(key.endpoint.clone());
         standing.liked = false;
     }
 
-    /// Takes in that a BMC accepted the Secret.
+    /// Takes in that a BMC accepted the Secret, which answers every doubt about it.
     pub fn accepted(&self, secret: &str) {
         let mut standings = self.standings();
         let standing = standings.entry(secret.to_owned()).or_default();
-        standing.refused = 0;
+        standing.refused.clear();
         standing.liked = true;
     }
 
@@ -198,8 +198,12 @@ mod tests {
     use super::*;
 
     fn key(secret: &str) -> CredentialKey {
+        key_of(1, secret)
+    }
+
+    fn key_of(bmc: u32, secret: &str) -> CredentialKey {
         CredentialKey {
-            endpoint: "ipmi://bmc1:623".into(),
+            endpoint: format!("ipmi://bmc{bmc}:623"),
             secret: secret.into(),
         }
     }
@@ -277,9 +281,9 @@ mod tests {
     #[test]
     fn a_secret_that_three_bmcs_refused_is_shown_to_no_fourth() {
         let ledger = Ledger::default();
-        for _ in 0..3 {
+        for bmc in 0..3 {
             let first = ledger.first_use("s@1").unwrap();
-            ledger.refused("s@1");
+            ledger.refused(&key_of(bmc, "s@1"));
             drop(first);
         }
         assert!(ledger.is_disliked("s@1") && ledger.first_use("s@1").is_none());
@@ -305,10 +309,19 @@ mod tests {
     #[test]
     fn an_acceptance_ends_the_row_of_refusals() {
         let ledger = Ledger::default();
-        ledger.refused("s@1");
-        ledger.refused("s@1");
+        ledger.refused(&key_of(1, "s@1"));
+        ledger.refused(&key_of(2, "s@1"));
         ledger.accepted("s@1");
-        ledger.refused("s@1");
+        ledger.refused(&key_of(3, "s@1"));
         assert!(!ledger.is_disliked("s@1"));
+    }
+
+    #[test]
+    fn one_bmc_that_refuses_again_and_again_is_one_refusal() {
+        let ledger = Ledger::default();
+        for _ in 0..10 {
+            ledger.refused(&key("s@1"));
+        }
+        assert!(!ledger.is_disliked("s@1") && ledger.first_use("s@1").is_some());
     }
 }

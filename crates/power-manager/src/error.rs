@@ -31,6 +31,13 @@ impl BmcError {
         Self::Failed { trouble, text }
     }
 
+    /// Another BMC answers than the one that described itself last: ours is out of reach, and this one gets nothing before it has
+    /// described itself (I-13).
+    pub(crate) fn replaced(text: String) -> Self {
+        let trouble = Trouble::Unreachable;
+        Self::Failed { trouble, text }
+    }
+
     /// The class of failure; none when nothing was sent.
     pub fn trouble(&self) -> Option<Trouble> {
         match self {

@@ -60,8 +60,10 @@ pub struct Client {
     pub(crate) credentials: Credentials,
     pub(crate) options: Options,
     pub(crate) login: Mutex<Login>,
+    /// The BMC accepted these credentials, by whatever way, and did not refuse them since.
+    pub(crate) proved: AtomicBool,
     /// The BMC accepted a request under Basic authentication.
-    pub(crate) basic_proved: AtomicBool,
+    basic_proved: AtomicBool,
     before_send: BeforeSend,
 }
 
@@ -115,13 +117,14 @@ impl Client {
         options: Options,
         before_send: BeforeSend,
     ) -> Self {
-        let (login, basic_proved) = (Mutex::default(), AtomicBool::new(false));
+        let (proved, basic_proved) = (AtomicBool::new(false), AtomicBool::new(false));
         Self {
             transport,
             endpoint,
             credentials,
             options,
-            login,
+            login: Mutex::default(),
+            proved,
             basic_proved,
             before_send,
         }
@@ -346,6 +349,7 @@ impl Client {
         if reply.status.is_success() || reply.status.is_redirection() {
             if pass.is_some_and(|pass| !pass.is_session()) {
                 self.basic_proved.store(true, Ordering::Relaxed);
+                self.proved.store(true, Ordering::Relaxed);
             }
             return Ok(reply);
         }
@@ -375,7 +379,11 @@ impl Client {
             Some(PassKind::Basic {
                 instead_of: Some(busy),
                 ..
-            }) => busy.as_ref().clone(),
+            }) => {
+                // perhaps it takes no Basic, perhaps the password was changed: a free slot tells, another attempt would not
+                self.proved.store(false, Ordering::Relaxed);
+                busy.as_ref().clone()
+            }
             Some(PassKind::Basic { .. }) if status == 401 || !self.basic_proved.load(Ordering::Relaxed) => {
                 refused(messages)
             }

@@ -63,7 +63,7 @@ pub enum Cause {
     Refused {
         /// Who was refused.
         user: String,
-        /// HTTP status, 401 or 403.
+        /// HTTP status: 401, 403, or 400 from BMCs that refuse credentials so.
         status: u16,
         /// What the BMC said.
         messages: Messages,

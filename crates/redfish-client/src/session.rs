@@ -1,6 +1,7 @@
 //! Logging in and out: sessions (DSP0266 §13.3.4), or Basic authentication where there are none.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,6 +17,9 @@ use crate::secret::Credentials;
 use crate::transport::Reply;
 
 const TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
+
+/// Key of the message with which HPE's BMCs refuse credentials, under status 400 too.
+const LOGIN_REFUSED: &str = "UnauthorizedLoginAttempt";
 
 /// How the client is logged in at present.
 #[derive(Debug, Default)]
@@ -132,6 +136,7 @@ impl Client {
         let reply = self.deliver(&out, None).await?;
         let messages = self.messages(&reply, None);
         let status = reply.status.as_u16();
+        let proved = self.proved.load(Ordering::Relaxed);
         match status {
             200..300 => Ok(self.session(&reply)),
             _ if status == 429 || status == 503 || messages.has_key("SessionLimitExceeded") => {
@@ -140,9 +145,18 @@ impl Client {
                     retry_after: reply.retry_after(),
                     messages,
                 };
-                Ok(self.basic(Some(busy)))
+                // The refusal of a wrong password would say nothing here, and so be asked for again and again.
+                if proved {
+                    Ok(self.basic(Some(busy)))
+                } else {
+                    Err(reply.fail(busy))
+                }
             }
-            401 | 403 => Err(reply.fail(Cause::Refused {
+            // Nothing but these credentials is in the request: they are what is wrong with it.
+            400 if proved && !messages.has_key(LOGIN_REFUSED) => {
+                Err(reply.fail(Cause::Failed { status, messages }))
+            }
+            400 | 401 | 403 => Err(reply.fail(Cause::Refused {
                 user: user.into(),
                 status,
                 messages,
@@ -163,6 +177,7 @@ impl Client {
             return self.basic(None);
         };
         token.set_sensitive(true);
+        self.proved.store(true, Ordering::Relaxed);
         let location = self.made(reply);
         PassKind::Session { token, location }
     }

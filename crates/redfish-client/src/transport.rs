@@ -161,7 +161,6 @@ pub(crate) struct Limits {
 }
 
 /// One complete answer.
-#[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) method: Method,
     pub(crate) url: Url,
@@ -170,6 +169,14 @@ pub(crate) struct Reply {
     pub(crate) body: Vec<u8>,
     /// The request had a body.
     pub(crate) change: bool,
+}
+
+/// Neither headers nor body: a log-in's answer has the token in one and, with some BMCs, what was sent in the other.
+impl std::fmt::Debug for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (method, url, status) = (&self.method, &self.url, self.status);
+        write!(f, "{method} {url}: {status}, {} bytes", self.body.len())
+    }
 }
 
 impl Reply {
@@ -294,5 +301,29 @@ fn chain(error: &reqwest::Error) -> String {
         error.to_string()
     } else {
         texts.join(": ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_prints_neither_its_token_nor_its_body() {
+        let reply = Reply {
+            method: Method::POST,
+            url: "https://bmc/redfish/v1/SessionService/Sessions".parse().unwrap(),
+            status: StatusCode::CREATED,
+            headers: HeaderMap::from_iter([(
+                reqwest::header::HeaderName::from_static("x-auth-token"),
+                HeaderValue::from_static("token-1"),
+            )]),
+            body: b"opensesame-9".to_vec(),
+            change: true,
+        };
+        assert_eq!(
+            format!("{reply:?}"),
+            "POST https://bmc/redfish/v1/SessionService/Sessions: 201 Created, 12 bytes"
+        );
     }
 }

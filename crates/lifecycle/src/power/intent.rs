@@ -211,18 +211,19 @@ impl Intent {
         }
     }
 
-    /// This intent as it must be stored before the present stage's command is sent at `now`; `read_otherwise` when the last
-    /// reading shows that there is something to do.
-    pub(super) fn sending(&self, now: Time, timings: &Timings, read_otherwise: bool) -> Self {
+    /// This intent as it must be stored before the present stage's command is sent at `now`; `read` is when the last reading showed
+    /// that there is something to do, if it did. An earlier command may have done it since.
+    pub(super) fn sending(&self, now: Time, timings: &Timings, read: Option<Time>) -> Self {
         let mut next = self.clone();
         let command = self.stage.command();
         next.attempt += 1;
         next.first_sent = self.first_sent.or(Some(now));
         next.last_sent = Some(now);
         let may_act_until = next.may_act_until(command.leads_to());
-        let another = may_act_until.is_some_and(|until| until > now);
-        *may_act_until = Some(now.after(command.deadline(timings)));
-        next.doubtful |= another || (!read_otherwise && command != Command::Reset);
+        let another = may_act_until.is_some_and(|until| read.is_none_or(|read| until > read));
+        // a soft-off that an off follows has the longer time of the two
+        *may_act_until = Some(now.after(command.deadline(timings))).max(*may_act_until);
+        next.doubtful |= another || (read.is_none() && command != Command::Reset);
         next
     }
 
@@ -239,15 +240,15 @@ impl Intent {
         }
     }
 
-    /// What is known once the present stage's target was confirmed: the command has had its effect, unless that is doubtful,
-    /// and whatever pulled the other way is past its deadline.
+    /// What is known once the present stage's target was confirmed: the command has had its effect, unless none was sent or that is
+    /// doubtful, and whatever pulled the other way is past its deadline.
     pub(super) fn settled(&self) -> Self {
         let mut next = self.clone();
         match self.stage.command().leads_to() {
             PowerState::Off => next.on_may_act_until = None,
             _ => next.off_may_act_until = None,
         }
-        if !self.doubtful {
+        if self.attempt > 0 && !self.doubtful {
             *next.may_act_until(self.stage.command().leads_to()) = None;
         }
         next

@@ -52,16 +52,15 @@ impl Readings {
         self.equal.last()
     }
 
-    /// Since when the machine is `target`, if two equal readings at least `gap` apart say so, none contradicted in between,
-    /// none was taken before `from` and the last not after `until`. Only on and off can be confirmed.
+    /// Since when the machine is `target`, if two equal readings at least `gap` apart say so, neither before `from` nor after
+    /// `until`, and none contradicted them since. Only on and off can be confirmed.
     pub fn confirmed(&self, target: PowerState, from: Time, until: Time, gap: Duration) -> Option<Time> {
         if !matches!(target, PowerState::On | PowerState::Off) {
             return None;
         }
-        let last = self
-            .last()
-            .filter(|last| last.power == target && last.at <= until)?;
+        self.last().filter(|last| last.power == target)?;
         let first = self.equal.iter().find(|reading| reading.at >= from)?;
-        (last.at >= first.at.after(gap)).then_some(first.at)
+        let apart = |second: &Reading| second.at >= first.at.after(gap) && second.at <= until;
+        self.equal.iter().any(apart).then_some(first.at)
     }
 }

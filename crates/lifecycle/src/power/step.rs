@@ -164,12 +164,21 @@ impl Decision<'_> {
         let Some(last) = self.last().filter(|last| last.power != self.target()) else {
             return false;
         };
+        if self.intent.last_sent.is_none() && !self.is_recent(last) {
+            return false;
+        }
         let patience = self.command().deadline(self.timings) / 2;
         match self.intent.last_sent {
             None if self.reads_otherwise() => true,
             None => last.at >= self.intent.entered.max(self.seen.since).after(patience),
             Some(sent) => last.at >= sent.after(patience),
         }
+    }
+
+    /// Whether a first command may be sent on this reading: it is at most a reading gap older than the stage, and no later one failed.
+    fn is_recent(&self, reading: &Reading) -> bool {
+        let answered = self.seen.asked.is_none_or(|asked| asked <= reading.at);
+        answered && reading.at.after(self.timings.reading_gap) >= self.intent.entered
     }
 
     fn reads_otherwise(&self) -> bool {
@@ -270,15 +279,17 @@ impl Decision<'_> {
             };
             return Step::Wait { until, wait };
         }
-        let on = settled.enter(Stage::On, self.now);
-        Decision { intent: &on, ..self }.send()
+        // Somebody may have switched it on meanwhile: where the wait was long it is read once more.
+        let on = settled.enter(Stage::On, until);
+        Decision { intent: &on, ..self }.switch()
     }
 
     /// Intent first, then the first byte, once (I-6).
     fn send(self) -> Step {
+        let read = self.last().filter(|_| self.reads_otherwise());
         let mut store = self
             .intent
-            .sending(self.now, self.timings, self.reads_otherwise());
+            .sending(self.now, self.timings, read.map(|read| read.at));
         let command = self.command();
         if command == Command::Reset {
             store.mark_before = self.last().and_then(|reading| reading.mark);

@@ -251,8 +251,46 @@ fn a_cycle_is_off_confirmed_a_rest_and_on() {
             wait: Wait::Rest
         }
     );
-    let on = confirmed.sends(11, Command::On);
+    let on = confirmed.waits(11).reads(11, Off).sends(11, Command::On);
     assert_eq!(on.reads(12, On).reads(15, On).ends(15), Outcome::Done);
+}
+
+#[test]
+fn after_a_rest_on_is_sent_only_by_a_reading_from_its_end() {
+    let rested = Process::new(intent(PowerAction::Cycle, None))
+        .reads(0, On)
+        .sends(0, Command::Off)
+        .reads(1, Off)
+        .reads(4, Off);
+    assert!(matches!(rested.asks(11), Step::Read { at: now, .. } if now == at(11)));
+    // a human was faster: nothing to switch on, and off is tried again at its time
+    rested
+        .clone()
+        .reads(11, On)
+        .waits(29)
+        .reads(30, On)
+        .sends(30, Command::Off);
+    for unclear in [PoweringOn, Unknown] {
+        rested.clone().reads(11, unclear).waits(11);
+    }
+    let mut silent = rested;
+    silent.seen.asked = Some(at(11));
+    let Step::Read { at: again, .. } = silent.asks(12) else {
+        panic!("not read again")
+    };
+    assert_eq!(again, at(14));
+    silent.seen.asked = Some(at(70));
+    assert!(
+        matches!(
+            silent.ends(71),
+            Outcome::Unconfirmed(Unconfirmed::NoEffect {
+                command: Command::On,
+                attempts: 0,
+                ..
+            })
+        ),
+        "a BMC that says nothing any more is not waited for without end"
+    );
 }
 
 #[test]
@@ -272,7 +310,50 @@ fn after_two_offs_on_waits_until_neither_can_act_any_more() {
         .reads(30, On)
         .sends(30, Command::Off);
     let off = twice.reads(31, Off).reads(34, Off).waits(89);
-    off.sends(90, Command::On);
+    off.reads(90, Off).sends(90, Command::On);
+}
+
+#[test]
+fn an_off_that_follows_a_soft_off_does_not_shorten_its_time_to_act() {
+    let asked = Process::new(intent(PowerAction::SoftOff, None))
+        .reads(0, On)
+        .sends(0, Command::SoftOff);
+    let cycle = Intent::new("r2", PowerAction::Cycle, None, at(20), Some(&asked.stored));
+    let off = Process::taking_up(cycle, at(20))
+        .reads(20, On)
+        .sends(20, Command::Off)
+        .reads(21, Off)
+        .reads(24, Off);
+    assert_eq!(
+        off.asks(24),
+        Step::Wait {
+            until: at(180),
+            wait: Wait::EarlierCommand { target: On }
+        }
+    );
+}
+
+#[test]
+fn an_off_that_came_too_late_to_do_anything_is_remembered_by_the_next_request() {
+    let hard = Process::new(intent(PowerAction::SoftOff, None))
+        .reads(0, On)
+        .sends(0, Command::SoftOff)
+        .reads(179, On) // and then the operating system is done, unseen
+        .sends(180, Command::Off)
+        .reads(181, Off)
+        .reads(184, Off);
+    let Step::End { store: done } = hard.asks(184) else {
+        panic!("not ended")
+    };
+    let cycle = Intent::new("r2", PowerAction::Cycle, None, at(184), Some(&done));
+    let off = Process::taking_up(cycle, at(184)).reads(184, Off).reads(187, Off);
+    assert_eq!(
+        off.asks(187),
+        Step::Wait {
+            until: at(240),
+            wait: Wait::EarlierCommand { target: On }
+        }
+    );
 }
 
 #[test]
@@ -280,7 +361,7 @@ fn a_one_time_boot_is_off_confirmed_override_and_on() {
     let off = Process::new(intent(PowerAction::On, PXE))
         .reads(0, On)
         .sends(0, Command::Off);
-    match off.reads(1, Off).reads(4, Off).asks(11) {
+    match off.reads(1, Off).reads(4, Off).reads(11, Off).asks(11) {
         Step::Send {
             boot,
             command: Command::On,

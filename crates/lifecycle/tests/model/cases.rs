@@ -8,7 +8,9 @@ use lifecycle::power::Stage;
 pub struct Scenario {
     pub on: bool,
     pub requests: &'static [(PowerAction, bool)],
-    /// Changes of the machine's power that this may bring about; the last scenario apart, whose late second *on* costs another pair.
+    /// The next request may come while the one before is under way, and takes its place.
+    pub impatient: bool,
+    /// Changes of the machine's power that this may bring about; apart from the one whose late second *on* costs another pair.
     pub edges: u8,
 }
 
@@ -16,47 +18,62 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         on: true,
         requests: &[(PowerAction::Off, false)],
+        impatient: false,
         edges: 1,
     },
     Scenario {
         on: false,
         requests: &[(PowerAction::Off, false)],
+        impatient: false,
         edges: 0,
     },
     Scenario {
         on: true,
         requests: &[(PowerAction::SoftOff, false)],
+        impatient: false,
         edges: 1,
     },
     Scenario {
         on: true,
         requests: &[(PowerAction::Cycle, false)],
+        impatient: false,
         edges: 2,
     },
     Scenario {
         on: false,
         requests: &[(PowerAction::Cycle, false)],
+        impatient: false,
         edges: 1,
     },
     Scenario {
         on: true,
         requests: &[(PowerAction::On, true)],
+        impatient: false,
         edges: 2,
     },
     Scenario {
         on: true,
         requests: &[(PowerAction::Reset, false)],
+        impatient: false,
         edges: 0,
     },
     Scenario {
         on: false,
         requests: &[(PowerAction::Reset, false)],
+        impatient: false,
         edges: 0,
     },
     Scenario {
         on: false,
         requests: &[(PowerAction::On, false), (PowerAction::Off, false)],
+        impatient: false,
         edges: u8::MAX,
+    },
+    Scenario {
+        on: true,
+        requests: &[(PowerAction::SoftOff, false), (PowerAction::Cycle, false)],
+        impatient: true,
+        edges: 2,
     },
 ];
 
@@ -74,6 +91,7 @@ pub const SOMETIMES: &[&str] = &[
     "off is asked for while an unconfirmed on may still act",
     "the BMC lies",
     "a second attempt to switch on is done",
+    "a cycle takes the place of a soft-off that may still act",
 ];
 
 /// A guard that is taken away.
@@ -87,6 +105,7 @@ pub enum Mutant {
     SentAgainAtOnce,
     OffCountsRightAfterUnconfirmedOn,
     SecondOffForgotten,
+    SoftOffForgottenForOff,
     OnWithoutRest,
     NoDeadline,
 }
@@ -101,6 +120,7 @@ impl Mutant {
         Self::SentAgainAtOnce,
         Self::OffCountsRightAfterUnconfirmedOn,
         Self::SecondOffForgotten,
+        Self::SoftOffForgottenForOff,
         Self::OnWithoutRest,
         Self::NoDeadline,
     ];

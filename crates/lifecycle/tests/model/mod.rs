@@ -73,6 +73,8 @@ pub enum Action {
     Read(Answer),
     Crash,
     Restart,
+    /// The next request takes the place of the one under way.
+    Replace,
     Tick,
 }
 
@@ -103,7 +105,13 @@ impl PowerModel {
             Some(Mutant::OnWithoutRest) => timings.rest = Duration::ZERO,
             _ => {}
         }
-        let decided = step(&intent, &manager.seen, state.now, &timings);
+        let mut decided = step(&intent, &manager.seen, state.now, &timings);
+        if let (Some(Mutant::SoftOffForgottenForOff), Step::Send { store, command, .. }) =
+            (self.mutant, &mut decided)
+            && *command == Command::Off
+        {
+            store.off_may_act_until = Some(state.now.after(timings.off));
+        }
         match (self.mutant, &decided) {
             (Some(Mutant::DoneOnAccepted), Step::Read { .. }) if intent.attempt > 0 => Step::End {
                 store: Intent {
@@ -161,6 +169,9 @@ impl Model for PowerModel {
         if state.crashes > 0 {
             actions.push(Action::Crash);
         }
+        if state.may_be_replaced() {
+            actions.push(Action::Replace);
+        }
         if let Some((command, _)) = manager.unsent {
             let fates = Fate::of(command, state.faults > 0, state.bmc.lied);
             actions.extend(fates.iter().map(|fate| Action::Deliver(*fate)));
@@ -194,6 +205,7 @@ impl Model for PowerModel {
                 state.crashes -= 1;
                 state.manager = None;
             }
+            Action::Replace => state.next_request(),
             Action::Restart => state.manager = Some(Manager::new(state.now)),
             Action::Step => {
                 let decided = self.decide(last, last.manager.as_ref()?);
@@ -275,6 +287,12 @@ impl Model for PowerModel {
             sometimes(SOMETIMES[10], |_, state| state.bmc.lied),
             sometimes(SOMETIMES[11], |_, state| {
                 state.stored.attempt == 2 && state.stored.stage == Stage::On && state.is_done()
+            }),
+            sometimes(SOMETIMES[12], |_, state| {
+                state.scenario.impatient
+                    && state.request == 1
+                    && state.bmc.is_at_work()
+                    && state.stored.attempt > 0
             }),
         ]
     }
@@ -364,6 +382,18 @@ impl State {
 
     fn is_done(&self) -> bool {
         self.stored.outcome == Some(Outcome::Done)
+    }
+
+    fn may_be_replaced(&self) -> bool {
+        let sent = self
+            .manager
+            .as_ref()
+            .is_some_and(|manager| manager.unsent.is_none())
+            && self.stored.attempt > 0;
+        self.scenario.impatient
+            && self.request + 1 < self.scenario.requests.len()
+            && sent
+            && self.stored.outcome.is_none()
     }
 
     /// The last intent has ended, or something went wrong: further states show nothing new.

@@ -44,6 +44,8 @@ pub(super) struct Actor<B, S> {
     backoff: Backoff,
     /// What the BMC said of itself since it was last out of reach: behind the same address may be another one afterwards.
     info: Option<Info>,
+    /// The same when the present intent was taken up, or the first there was: whoever ordered the intent knew of no later one.
+    known: Option<Info>,
     run: Option<Run>,
     /// When there is something to do; never, while the credentials are to be kept silent.
     due: Option<Time>,
@@ -60,7 +62,7 @@ impl<B: Bmc, S: IntentStore> Actor<B, S> {
         let now = parts.clock.now();
         let discipline = Discipline::new(settings.key.clone(), settings.verdict.clone());
         if discipline.verdict().refusals > 0 {
-            parts.ledger.refused(&settings.key.secret);
+            parts.ledger.refused(&settings.key);
         } else if discipline.verdict().proved {
             parts.ledger.accepted(&settings.key.secret);
         }
@@ -84,6 +86,7 @@ impl<B: Bmc, S: IntentStore> Actor<B, S> {
             discipline,
             backoff: Backoff::new(first, cap),
             info: None,
+            known: None,
             run: None,
             due: Some(now),
             report,
@@ -129,6 +132,9 @@ impl<B: Bmc, S: IntentStore> Actor<B, S> {
                 let under_way = self.run.as_ref().map(|run| &run.stored.id);
                 let ended = self.report.borrow().ended.as_ref().map(|(id, _)| id.clone());
                 if under_way != Some(&intent.id) && ended.as_ref() != Some(&intent.id) {
+                    if self.info.is_some() {
+                        self.known.clone_from(&self.info);
+                    }
                     self.run = Some(Run {
                         stored: *intent,
                         seen: Observed::nothing(now),
@@ -212,9 +218,18 @@ impl<B: Bmc, S: IntentStore> Actor<B, S> {
 
     /// Stores first, then sends, once (I-6, and I-13 where the BMC itself says that it is another machine's).
     async fn send(&mut self, store: Intent, boot: Option<BootOrder>, command: Command) {
-        let identity = self.info.as_ref().and_then(|info| info.identity);
-        if compare_identity(self.settings.server, identity, &[]) == IdentityVerdict::Contradicts {
+        let Some(info) = &self.info else {
+            self.find_out().await;
+            return;
+        };
+        let verdict = compare_identity(self.settings.server, info.identity, &[]);
+        if verdict == IdentityVerdict::Contradicts {
             self.withhold("the BMC says that it is another machine's");
+            return;
+        }
+        let known = self.known.as_ref().and_then(|known| known.identity);
+        if verdict != IdentityVerdict::Same && info.identity != known {
+            self.withhold("another BMC answers than when the command was asked for");
             return;
         }
         if let Err(fenced) = self.gate.may_write() {
@@ -226,6 +241,18 @@ impl<B: Bmc, S: IntentStore> Actor<B, S> {
         }
         let sent = self.set_boot_and_command(boot, command).await;
         self.note(sent.as_ref().err());
+    }
+
+    /// The BMC was out of reach since it said what it is, or is another one: it says so first, and is read anew.
+    async fn find_out(&mut self) {
+        let now = self.now();
+        let Some(run) = &mut self.run else { return };
+        run.seen.asked = Some(now);
+        let want_mark = run.stored.stage == Stage::Reset;
+        self.read(now, want_mark).await;
+        if self.info.is_none() {
+            self.withhold("the BMC does not say which machine it belongs to");
+        }
     }
 
     /// An override that fails keeps the command back: the machine would boot something else. The next attempt sets it again.
@@ -324,7 +351,9 @@ impl<B: Bmc, S: IntentStore> Actor<B, S> {
 
     async fn describe_and_read(&mut self, want_mark: bool) -> Result<Status, BmcError> {
         if self.info.is_none() {
-            self.info = Some(self.bmc.describe().await?);
+            let info = self.bmc.describe().await?;
+            self.known.get_or_insert_with(|| info.clone());
+            self.info = Some(info);
         }
         self.bmc.read(want_mark).await
     }
@@ -350,10 +379,13 @@ impl<B: Bmc, S: IntentStore> Actor<B, S> {
         let now = self.now();
         let secret = &self.settings.key.secret;
         match error.map(BmcError::trouble) {
-            None if self.discipline.accepted() => self.parts.ledger.accepted(secret),
+            // said again where others came to dislike the Secret: a BMC that takes it every time must be able to heal that
+            None if self.discipline.accepted() || self.parts.ledger.is_disliked(secret) => {
+                self.parts.ledger.accepted(secret);
+            }
             Some(Some(Trouble::CredentialsRefused)) => {
                 self.discipline.refused(now);
-                self.parts.ledger.refused(secret);
+                self.parts.ledger.refused(&self.settings.key);
             }
             Some(Some(Trouble::Unreachable)) => self.info = None,
             _ => {}

@@ -274,6 +274,31 @@ async fn a_secret_that_three_bmcs_refuse_is_not_shown_to_the_rest() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_secret_that_works_somewhere_is_shown_to_others_however_many_refuse_it() {
+    let parts = parts();
+    let (bmc, _log) = scripted(true);
+    let good = start(bmc, None, &parts);
+    sleep(Duration::from_secs(1)).await;
+    for n in 10..13 {
+        let bmc = settings(&format!("ipmi://bmc{n}:623"), None);
+        parts.ledger.refused(&bmc.key);
+    }
+    let (bmc, log) = scripted(true);
+    let other = spawn(
+        bmc,
+        Gate::new(Arc::new(Open)),
+        settings("ipmi://bmc2:623", None),
+        parts.clone(),
+    );
+    sleep(Duration::from_secs(1)).await;
+    assert!(other.report().borrow().secret_disliked);
+    // until the one where it works is read again
+    sleep(Duration::from_mins(2)).await;
+    assert_eq!((log.attempts(), good.report().borrow().failures), (1, 0));
+    assert!(!other.report().borrow().secret_disliked);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cycle_is_stored_before_each_command_and_read_back() {
     let parts = parts();
     let (bmc, log) = scripted(true);
@@ -393,4 +418,16 @@ async fn a_bmc_that_was_out_of_reach_is_asked_again_which_machine_it_belongs_to(
     sleep(Duration::from_mins(3)).await;
     assert_eq!(log.attempts(), 2);
     assert_eq!(handle.report().borrow().failure, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_bmc_is_read_before_its_ipmi_session_lapses() {
+    let (bmc, log) = scripted(true);
+    let _handle = start(bmc, None, &parts());
+    sleep(Duration::from_secs(1)).await;
+    for _ in 0..20 {
+        let before = log.readings.load(Ordering::Relaxed);
+        sleep(Duration::from_secs(57)).await;
+        assert!(log.readings.load(Ordering::Relaxed) > before);
+    }
 }

@@ -13,6 +13,7 @@ use ipmi::session::console::{Credentials, Delivery, ErrorKind, OpenError, Reques
 use ipmi::{CipherSuite, Privilege, Secret, TooLong, UserName};
 use lifecycle::power::{BootMark, BootOrder, Command, OverrideSeen};
 use lifecycle::{BmcIdentity, Trouble};
+use uuid::Uuid;
 
 use crate::bmc::compare_boot;
 use crate::{Bmc, BmcError, BootSetting, Gate, Info, Status};
@@ -46,6 +47,8 @@ pub struct IpmiBmc {
     options: Options,
     gate: Gate,
     client: Option<Client>,
+    /// GUID that the BMC gave at the first login since it was last described.
+    guid: Option<[u8; 16]>,
     has_restart_cause: bool,
 }
 
@@ -72,6 +75,7 @@ impl IpmiBmc {
             },
             gate,
             client: None,
+            guid: None,
             has_restart_cause: true,
         }
     }
@@ -88,6 +92,7 @@ impl IpmiBmc {
         addresses.next().ok_or_else(|| unreachable("no address".into()))
     }
 
+    /// The open session, or a new one. Behind the same address and password may be another BMC by then (I-13).
     async fn session(&mut self) -> Result<&mut Client, BmcError> {
         let client = if let Some(client) = self.client.take() {
             client
@@ -97,7 +102,18 @@ impl IpmiBmc {
                 .await
                 .map_err(|error| opening_failed(&error))?
         };
-        Ok(self.client.insert(client))
+        let found = client.session().guid();
+        let client = self.client.insert(client);
+        match *self.guid.get_or_insert(found) {
+            known if known == found => Ok(client),
+            known => Err(BmcError::replaced(format!(
+                "another BMC answers at {}:{}: its GUID was {}, and is {}",
+                self.host,
+                self.port,
+                Uuid::from_bytes(known),
+                Uuid::from_bytes(found),
+            ))),
+        }
     }
 
     /// Sends a read or an idempotent write; once more in a new session when the BMC has forgotten the old one.
@@ -225,6 +241,7 @@ impl Bmc for IpmiBmc {
     }
 
     async fn describe(&mut self) -> Result<Info, BmcError> {
+        self.guid = None;
         let device = self.ask(&GetDeviceId).await?;
         let identity = match self.ask(&GetSystemGuid).await {
             Ok(guid) => Some(BmcIdentity::IpmiGuid(guid.0)),

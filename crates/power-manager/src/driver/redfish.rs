@@ -16,7 +16,7 @@ use crate::{Bmc, BmcError, BootSetting, Gate, Info, Status};
 pub struct RedfishBmc {
     client: Client,
     gate: Gate,
-    /// The machine, as it was found first: a BMC that shows another one later is refused.
+    /// The machine, as it was found when the BMC was described: one that shows another later is refused until it is described anew.
     system: Option<Resource<System>>,
 }
 
@@ -52,13 +52,10 @@ impl RedfishBmc {
             && let (Some(expected), Some(found)) = (known.value.uuid, now.value.uuid)
             && expected != found
         {
-            // I-13: found out again by whoever compares identities
-            return Err(BmcError::Failed {
-                trouble: Trouble::Protocol,
-                text: format!(
-                    "GET {link}: another machine: expected UUID {expected}, the BMC now says {found}"
-                ),
-            });
+            // I-13
+            return Err(BmcError::replaced(format!(
+                "GET {link}: another machine: expected UUID {expected}, the BMC now says {found}"
+            )));
         }
         Ok(now)
     }
@@ -87,13 +84,10 @@ impl Bmc for RedfishBmc {
             Command::SoftOff => Reset::GracefulShutdown,
             Command::Reset => Reset::ForceRestart,
         };
-        self.system().await?;
-        let Some(system) = &self.system else {
-            return Ok(());
-        };
+        let system = self.system().await?.clone();
         let _writing = self.gate.writing();
         self.client
-            .reset(system, reset)
+            .reset(&system, reset)
             .await
             .map(|_| ())
             .map_err(|error| failed(&error))
@@ -107,10 +101,11 @@ impl Bmc for RedfishBmc {
                 .set_boot_override(&system, order.target, Override::Once)
                 .await
         };
-        match set.map_err(|error| failed(&error)) {
+        match set {
             Ok(_) => compare_boot(order, self.read_boot().await),
-            Err(error) if error.trouble() == Some(Trouble::Unsupported) => Ok(OverrideSeen::Unsupported),
-            Err(error) => Err(error),
+            Err(error) if matches!(*error.cause, Cause::Unsupported(_)) => Ok(OverrideSeen::Unsupported),
+            // a BMC that has overrides and refuses this one keeps the command back
+            Err(error) => Err(failed(&error)),
         }
     }
 
@@ -130,6 +125,7 @@ impl Bmc for RedfishBmc {
     }
 
     async fn describe(&mut self) -> Result<Info, BmcError> {
+        self.system = None;
         let system = self.now().await?.value;
         let manager = match system.managed_by.first() {
             Some(link) => Some(self.client.manager(link).await),
@@ -183,7 +179,8 @@ fn setting(boot: Option<&Boot>) -> BootSetting {
 pub(super) fn failed(error: &Error) -> BmcError {
     let trouble = match &*error.cause {
         Cause::Fenced(why) => return BmcError::Withheld(why.clone()),
-        Cause::Unreachable { .. } => Trouble::Unreachable,
+        // another machine answers: ours is out of reach, and what was described is no longer so
+        Cause::Unreachable { .. } | Cause::Identity { .. } => Trouble::Unreachable,
         Cause::Certificate { .. } => Trouble::Certificate,
         Cause::Refused { .. } => Trouble::CredentialsRefused,
         Cause::SessionEnded | Cause::Busy { .. } | Cause::Unfinished(_) => Trouble::Busy,
@@ -191,9 +188,7 @@ pub(super) fn failed(error: &Error) -> BmcError {
         Cause::Forbidden { .. } | Cause::Unsupported(_) | Cause::Failed { status: 400, .. } => {
             Trouble::Unsupported
         }
-        Cause::Precondition { .. } | Cause::Identity { .. } | Cause::Protocol(_) | Cause::Failed { .. } => {
-            Trouble::Protocol
-        }
+        Cause::Precondition { .. } | Cause::Protocol(_) | Cause::Failed { .. } => Trouble::Protocol,
     };
     BmcError::new(trouble, error)
 }

@@ -9,7 +9,7 @@ use lifecycle::power::{BootOrder, OverrideSeen};
 use lifecycle::{IdentityVerdict, Trouble, compare_identity};
 use power_manager::driver::{Choice, Undecided, probe};
 use power_manager::{Bmc, BootSetting};
-use redfish_client::{Options, TlsPolicy, Transport};
+use redfish_client::{Credentials, Options, Secret, TlsPolicy, Transport};
 
 use crate::world::{Driver, IPMI_TIMING, World, told, with_each_driver};
 
@@ -132,4 +132,21 @@ async fn a_boot_override_is_set_read_and_cleared() {
     world.fault("one", Fault::UnreadableOverride, unreadable);
     let mut bmc = world.ipmi_bmc("one", "admin-secret", world.gate());
     assert_eq!(bmc.read_boot().await.unwrap(), BootSetting::Unreadable);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_override_that_the_bmc_refuses_is_an_error_and_not_unsupported() {
+    let world = World::new().await;
+    let viewer = Credentials {
+        username: "viewer".into(),
+        password: Secret::new("viewer-secret"),
+    };
+    let mut bmc = World::redfish_bmc_at(world.redfish(), viewer, &TlsPolicy::Insecure, world.gate());
+    let order = BootOrder {
+        target: BootTarget::Pxe,
+        mode: None,
+    };
+    let error = bmc.set_boot(order).await.unwrap_err();
+    assert!(error.to_string().contains("not permitted"), "{error}");
+    bmc.close().await;
 }

@@ -5,4 +5,5 @@
 mod failures;
 mod identity;
 mod power;
+mod swapped;
 mod world;

@@ -4,7 +4,7 @@ use bmc_sim::fault::{Fault, Spec};
 use hardware_types::PowerAction;
 use lifecycle::power::{Intent, Outcome, OverrideSeen, Unconfirmed};
 
-use crate::world::{Driver, World, carried_out, told, with_each_driver};
+use crate::world::{Driver, SHORT, World, carried_out, told, with_each_driver};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cycle_is_exactly_off_and_on() {
@@ -18,6 +18,7 @@ async fn a_cycle_is_exactly_off_and_on() {
             Outcome::Done,
             "{driver:?}"
         );
+        world_boots(&world, before, "disk").await;
         let log = world.log_since("one", before);
         assert_eq!(
             log,
@@ -120,7 +121,7 @@ async fn a_soft_off_lets_the_operating_system_shut_down() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_is_done_when_the_restart_cause_changes_and_unconfirmed_when_it_cannot() {
-    let world = World::new().await;
+    let world = World::with(SHORT).await;
     world.press_button("one").await;
     let before = world.log_position();
     let handle = world.start("one", Driver::Ipmi);

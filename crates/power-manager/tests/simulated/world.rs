@@ -1,4 +1,4 @@
-//! A fleet of simulated BMCs in this process, and actors for them with deadlines of a second or two.
+//! A fleet of simulated BMCs in this process, and actors for them.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +28,9 @@ use tokio::time::timeout;
 
 const FLEET: &str = "\
 version: 1
-users: [{name: admin, password: admin-secret, role: administrator}]
+users:
+  - {name: admin, password: admin-secret, role: administrator}
+  - {name: viewer, password: viewer-secret, role: read-only}
 bmcs:
   - name: one
     ipmi: {listen: 127.0.0.1:0, max-sessions: 8}
@@ -43,6 +45,7 @@ bmcs:
       timings: {on: 20ms, off: 20ms, cycle-pause: 20ms, soft-off: 20ms, post: 20ms}
   - name: two
     ipmi: {listen: 127.0.0.1:0}
+    redfish: {listen: 127.0.0.1:0}
     machine:
       uuid: 4c4c4544-0039-3010-8048-b7c04f384433
       manufacturer: Metal Corp
@@ -107,19 +110,28 @@ pub(crate) struct World {
     fleet: Arc<Fleet>,
     pub(crate) replica: Arc<Replica>,
     pub(crate) parts: Parts<Replica>,
+    pub(crate) timings: Timings,
+    pub(crate) ipmi_timing: Timing,
 }
 
-/// The product's proportions in as little time as a busy machine bears.
-pub(crate) fn timings() -> Timings {
-    Timings {
-        off: Duration::from_secs(2),
-        on: Duration::from_secs(2),
-        soft_off: Duration::from_millis(600),
-        reset: Duration::from_secs(2),
-        reading_gap: Duration::from_millis(60),
-        rest: Duration::from_millis(200),
-    }
-}
+/// Deadlines that no stall of a busy machine reaches, for tests in which things end by themselves.
+const ROOMY: Timings = Timings {
+    off: Duration::from_secs(20),
+    on: Duration::from_secs(20),
+    soft_off: Duration::from_secs(20),
+    reset: Duration::from_secs(20),
+    reading_gap: Duration::from_millis(60),
+    rest: Duration::from_millis(200),
+};
+
+/// Deadlines for tests that wait until one has passed.
+pub(crate) const SHORT: Timings = Timings {
+    off: Duration::from_secs(3),
+    on: Duration::from_secs(3),
+    soft_off: Duration::from_secs(2),
+    reset: Duration::from_secs(3),
+    ..ROOMY
+};
 
 pub(crate) const IPMI_TIMING: Timing = Timing {
     first_wait: Duration::from_millis(150),
@@ -128,6 +140,10 @@ pub(crate) const IPMI_TIMING: Timing = Timing {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::with(ROOMY).await
+    }
+
+    pub(crate) async fn with(timings: Timings) -> Self {
         let config: FleetConfig = FLEET.parse().unwrap();
         let fleet = Fleet::start(config, None).await.unwrap();
         let number = |n| NonZeroU32::new(n).unwrap();
@@ -148,6 +164,8 @@ impl World {
             fleet,
             replica,
             parts,
+            timings,
+            ipmi_timing: IPMI_TIMING,
         }
     }
 
@@ -156,6 +174,8 @@ impl World {
         let replica = Arc::new(Replica::default());
         Self {
             fleet: self.fleet.clone(),
+            timings: self.timings.clone(),
+            ipmi_timing: self.ipmi_timing,
             parts: Parts {
                 store: replica.clone(),
                 ..self.parts.clone()
@@ -189,18 +209,8 @@ impl World {
         password: &str,
         verdict: Option<Verdict>,
     ) -> Handle {
-        let member = self.member(name);
-        let key = CredentialKey {
-            endpoint: format!("{driver:?} {name}"),
-            secret: format!("default/bmc@{password}"),
-        };
-        let settings = Settings {
-            verdict,
-            timings: timings(),
-            poll: Duration::from_millis(100),
-            backoff: (Duration::from_millis(20), Duration::from_millis(200)),
-            ..Settings::new(member.bmc.config().machine.uuid, key)
-        };
+        let mut settings = self.settings(name, driver, password);
+        settings.verdict = verdict;
         let gate = self.gate();
         match driver {
             Driver::Ipmi => {
@@ -214,25 +224,46 @@ impl World {
         }
     }
 
+    pub(crate) fn settings(&self, name: &str, driver: Driver, password: &str) -> Settings {
+        let key = CredentialKey {
+            endpoint: format!("{driver:?} {name}"),
+            secret: format!("default/bmc@{password}"),
+        };
+        Settings {
+            timings: self.timings.clone(),
+            poll: Duration::from_millis(100),
+            backoff: (Duration::from_millis(20), Duration::from_millis(200)),
+            ..Settings::new(self.member(name).bmc.config().machine.uuid, key)
+        }
+    }
+
     pub(crate) fn ipmi_bmc(&self, name: &str, password: &str, gate: Gate) -> IpmiBmc {
+        self.ipmi_bmc_at(self.member(name).ipmi.unwrap().port(), password, gate)
+    }
+
+    pub(crate) fn ipmi_bmc_at(&self, port: u16, password: &str, gate: Gate) -> IpmiBmc {
         let credentials =
             IpmiCredentials::new("admin", password.as_bytes(), None, Privilege::Administrator).unwrap();
-        let port = self.member(name).ipmi.unwrap().port();
         let suites = CipherSuite::ALL.to_vec();
-        IpmiBmc::new("127.0.0.1", port, credentials, suites, IPMI_TIMING, gate)
+        IpmiBmc::new("127.0.0.1", port, credentials, suites, self.ipmi_timing, gate)
     }
 
     pub(crate) fn redfish_bmc(&self, password: &str, policy: &TlsPolicy, gate: Gate) -> RedfishBmc {
+        Self::redfish_bmc_at(self.redfish(), admin(password), policy, gate)
+    }
+
+    pub(crate) fn redfish_bmc_at(
+        endpoint: redfish_client::Endpoint,
+        credentials: Credentials,
+        policy: &TlsPolicy,
+        gate: Gate,
+    ) -> RedfishBmc {
         let transport = Transport::new(policy).unwrap();
-        let credentials = Credentials {
-            username: "admin".into(),
-            password: Secret::new(password),
-        };
         let options = Options {
-            request_timeout: Duration::from_millis(500),
+            request_timeout: Duration::from_secs(3),
             ..Options::default()
         };
-        RedfishBmc::new(transport, self.redfish(), credentials, options, gate)
+        RedfishBmc::new(transport, endpoint, credentials, options, gate)
     }
 
     pub(crate) fn intent(&self, action: PowerAction) -> Intent {
@@ -321,7 +352,7 @@ impl World {
         events.sort_by_key(|event| event.at);
         let tolerance = Tolerance {
             in_flight: Duration::ZERO,
-            reading_gap: timings().reading_gap,
+            reading_gap: self.timings.reading_gap,
         };
         let mut monitor = Monitor::new(tolerance);
         let accepted = Event {
@@ -336,6 +367,13 @@ impl World {
     pub(crate) fn edges_since(&self, name: &str, position: u64) -> Vec<String> {
         let log = self.log_since(name, position).into_iter();
         log.filter(|line| line.contains("->")).collect()
+    }
+}
+
+pub(crate) fn admin(password: &str) -> Credentials {
+    Credentials {
+        username: "admin".into(),
+        password: Secret::new(password),
     }
 }
 
@@ -385,7 +423,7 @@ pub(crate) async fn outcome(handle: &Handle) -> Outcome {
 /// Waits until the report is so.
 pub(crate) async fn told(handle: &Handle, so: impl FnMut(&Report) -> bool) -> Report {
     let mut reports = handle.report();
-    match timeout(Duration::from_secs(20), reports.wait_for(so)).await {
+    match timeout(Duration::from_mins(1), reports.wait_for(so)).await {
         Ok(report) => report.unwrap().clone(),
         Err(late) => panic!("not told, {late}: {:#?}", handle.report().borrow().clone()),
     }

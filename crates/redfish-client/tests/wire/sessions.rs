@@ -136,28 +136,81 @@ async fn sessions_are_found_through_the_session_service() {
     assert_eq!(bmc.routes(), [ROOT, "GET /s", LOGIN, SYSTEM]);
 }
 
+/// What a BMC without a free slot answers to a log-in.
+fn full() -> serde_json::Value {
+    json!({"error": {"@Message.ExtendedInfo": [{"MessageId": "Base.1.8.SessionLimitExceeded"}]}})
+}
+
 #[tokio::test]
-async fn a_full_session_table_means_basic_for_now_and_never_refused() {
+async fn a_full_session_table_means_basic_for_now_once_the_credentials_have_worked() {
     let bmc = Server::start().await;
-    let full = json!({"error": {"@Message.ExtendedInfo": [{"MessageId": "Base.1.8.SessionLimitExceeded"}]}});
-    bmc.on(LOGIN, [answer(400, &[], &full)]);
     let client = bmc.client();
     system(&client).await;
-    assert_eq!(bmc.seen_at(SYSTEM)[0].headers["authorization"], BASIC);
+    client.close().await.unwrap();
+    bmc.on(LOGIN, [answer(400, &[], &full())]);
+    system(&client).await;
+    assert_eq!(bmc.seen_at(SYSTEM)[1].headers["authorization"], BASIC);
 
-    bmc.on(LOGIN, [answer(503, &[("Retry-After", "9")], &full)]);
+    bmc.on(LOGIN, [answer(503, &[("Retry-After", "9")], &full())]);
     bmc.on(SYSTEM, [status(401)]);
-    let error = client.system(&link("/redfish/v1/Systems/1")).await.unwrap_err();
-    let Cause::Busy { retry_after, .. } = &*error.cause else {
-        panic!("{error}")
-    };
-    assert_eq!(retry_after.unwrap().as_secs(), 9);
+    for _ in 0..3 {
+        let error = client.system(&link("/redfish/v1/Systems/1")).await.unwrap_err();
+        let Cause::Busy { retry_after, .. } = &*error.cause else {
+            panic!("{error}")
+        };
+        assert_eq!(retry_after.unwrap().as_secs(), 9);
+    }
+    assert_eq!(
+        bmc.seen_at(SYSTEM).len(),
+        3,
+        "a password that may have become wrong is shown once"
+    );
 
     let session = answer(201, &[("X-Auth-Token", "late")], &json!({}));
     bmc.on(LOGIN, [session]);
     bmc.on(SYSTEM, [ok(system_document())]);
     system(&client).await;
-    assert_eq!(bmc.seen_at(SYSTEM)[2].headers["x-auth-token"], "late");
+    assert_eq!(bmc.seen_at(SYSTEM)[3].headers["x-auth-token"], "late");
+}
+
+#[tokio::test]
+async fn credentials_that_never_worked_are_not_shown_by_basic_to_a_bmc_without_a_free_session() {
+    let bmc = Server::start().await;
+    let client = bmc.client();
+    for code in [400, 429, 503] {
+        bmc.on(LOGIN, [answer(code, &[], &full())]);
+        let error = client.system(&link("/redfish/v1/Systems/1")).await.unwrap_err();
+        assert!(matches!(*error.cause, Cause::Busy { .. }), "{error}");
+    }
+    assert!(bmc.seen_at(SYSTEM).is_empty());
+}
+
+#[tokio::test]
+async fn a_log_in_that_is_a_bad_request_is_a_refusal_unless_the_credentials_have_worked() {
+    let bmc = Server::start().await;
+    let refusal =
+        json!({"error": {"@Message.ExtendedInfo": [{"MessageId": "iLO.0.10.UnauthorizedLoginAttempt"}]}});
+    for body in [&refusal, &json!({})] {
+        bmc.on(LOGIN, [answer(400, &[], body)]);
+        let error = bmc
+            .client()
+            .system(&link("/redfish/v1/Systems/1"))
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(*error.cause, Cause::Refused { status: 400, .. }),
+            "{error}"
+        );
+    }
+    bmc.on(LOGIN, [answer(201, &[("X-Auth-Token", "token-1")], &json!({}))]);
+    let client = bmc.client();
+    system(&client).await;
+    client.close().await.unwrap();
+    for (body, refused) in [(&json!({}), false), (&refusal, true)] {
+        bmc.on(LOGIN, [answer(400, &[], body)]);
+        let error = client.system(&link("/redfish/v1/Systems/1")).await.unwrap_err();
+        assert_eq!(matches!(*error.cause, Cause::Refused { .. }), refused, "{error}");
+    }
 }
 
 #[tokio::test]
