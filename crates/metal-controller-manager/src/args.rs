@@ -60,8 +60,8 @@ pub(crate) struct TimingFlags {
     /// How long a machine that is power-cycled stays off.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     power_cycle_rest: Duration,
-    /// How often the power state is read when nothing is under way.
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    /// How often the power state is read when nothing is under way. An IPMI session that is idle for a minute is gone.
+    #[arg(long, value_name = "DURATION", default_value = "45s", value_parser = duration)]
     pub(crate) power_check_period: Duration,
     /// First pause after a BMC failed; doubles with each further failure.
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
