@@ -28,8 +28,18 @@ impl From<std::io::Error> for Failure {
 pub(crate) struct Program(Command);
 
 /// `cargo ARGS`, the same cargo that runs us.
+///
+/// Without what `cargo run` told *us* about our own package: build scripts (ring's) watch these variables, and crates
+/// would be compiled anew at each change between this and a cargo that was typed by hand.
 pub(crate) fn cargo<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Program {
-    program(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())).args(args)
+    let mut cargo = program(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())).args(args);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.0.env_remove(&name);
+        }
+    }
+    cargo
 }
 
 /// `path`, without arguments yet.
