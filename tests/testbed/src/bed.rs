@@ -166,16 +166,6 @@ impl Bed {
         objects::apply(self.client(), objects::parse(yaml)?).await
     }
 
-    /// Makes the workload cluster the one that a Cluster `namespace/name` will find.
-    pub async fn lend_workload_to(&self, namespace: &str, name: &str) -> anyhow::Result<()> {
-        let secrets = cluster_api::cluster_secrets(namespace, name, &self.workload);
-        let secrets = secrets
-            .into_iter()
-            .map(serde_json::from_value)
-            .collect::<Result<_, _>>()?;
-        objects::apply(self.client(), secrets).await.map(|_| ())
-    }
-
     /// Waits until `check` answers `Some`. The error shows `concerned` with their conditions, and every part's log tail.
     pub async fn wait_for<T, F>(
         &self,

@@ -1,6 +1,5 @@
 //! Cluster API on a management cluster: its manifests, fitted to processes instead of pods, and its managers.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::{Client, ResourceExt};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::Tools;
 use crate::control_plane::{ControlPlane, Identity, http_ok};
@@ -208,30 +207,10 @@ fn fit(object: DynamicObject, webhook_port: u16, ca: &str) -> anyhow::Result<Opt
     Ok(Some(serde_json::from_value(value)?))
 }
 
-/// The Secrets that make `workload` the cluster `name`: its CA and its kubeconfig. Cluster API and the Talos provider keep
-/// what they find, so the API server can be up before its Cluster exists.
-pub(crate) fn cluster_secrets(namespace: &str, name: &str, workload: &ControlPlane) -> Vec<Value> {
-    let secret = |suffix: &str, data: BTreeMap<&str, &str>| {
-        json!({
-            "apiVersion": "v1", "kind": "Secret", "type": "cluster.x-k8s.io/secret", "stringData": data,
-            "metadata": {"namespace": namespace, "name": format!("{name}-{suffix}"), "labels": {"cluster.x-k8s.io/cluster-name": name}},
-        })
-    };
-    let kubeconfig = workload.kubeconfig_text();
-    vec![
-        secret(
-            "ca",
-            BTreeMap::from([
-                ("tls.crt", workload.pki.ca.as_str()),
-                ("tls.key", &workload.pki.ca_key),
-            ]),
-        ),
-        secret("kubeconfig", BTreeMap::from([("value", kubeconfig.as_str())])),
-    ]
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn object(value: Value) -> DynamicObject {

@@ -308,11 +308,6 @@ impl ControlPlane {
         self.kubeconfigs.path(&self.admin)
     }
 
-    /// The administrator's kubeconfig as text (JSON, which is YAML).
-    pub fn kubeconfig_text(&self) -> String {
-        self.kubeconfigs.text(&self.admin)
-    }
-
     /// The kubeconfig file of one of the managers it was started with.
     pub(crate) fn kubeconfig_of(&self, identity: &Identity) -> PathBuf {
         self.kubeconfigs.path(identity)

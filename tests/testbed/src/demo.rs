@@ -1,4 +1,5 @@
-//! The main job on one machine, as far as it is built: a real Cluster API takes a Cluster up to what it waits for.
+//! The main job on one machine, as far as it is built: two simulated machines are powered, and a real
+//! Cluster API takes a Cluster up to what it waits for.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::first_cluster::condition;
 use crate::objects::Object;
 use crate::{Bed, Process};
 
@@ -60,6 +61,22 @@ impl FirstMachines {
                 .annotate(bed.client(), "metal.sidero.dev/power", "on")
                 .await?;
         }
+        let servers = Self::servers();
+        bed.wait_for("both power commands are done", deadline, &servers, || async {
+            for server in &servers {
+                let object = server
+                    .get(bed.client())
+                    .await?
+                    .with_context(|| format!("no {server}"))?;
+                let done = condition(&object.data, "PowerCommand");
+                anyhow::ensure!(
+                    done.as_deref() == Some("True"),
+                    "{server}: PowerCommand is {done:?}"
+                );
+            }
+            Ok(Some(()))
+        })
+        .await?;
         Self::until_power(bed, "on", deadline).await
     }
 

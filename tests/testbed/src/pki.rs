@@ -18,8 +18,6 @@ pub struct Pki {
     folder: PathBuf,
     /// The CA's certificate, PEM.
     pub ca: String,
-    /// The CA's key, PKCS #8 PEM.
-    pub ca_key: String,
 }
 
 impl Pki {
@@ -50,7 +48,6 @@ impl Pki {
         let this = Self {
             folder: folder.into(),
             ca: ca.pem(),
-            ca_key: ca.key().serialize_pem(),
         };
         for (file, text) in [
             ("ca.crt", this.ca.clone()),

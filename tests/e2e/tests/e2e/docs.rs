@@ -10,15 +10,11 @@ use testbed::Bed;
 use crate::shell::at_home;
 
 /// Commands that are run by something else: they would run this test, or take minutes.
-const RUN_ELSEWHERE: [(&str, &str); 3] = [
+const RUN_ELSEWHERE: [(&str, &str); 2] = [
     ("cargo xtask test", "CI is this command"),
     (
         "cargo xtask demo",
         "runs::a_run_ends_without_a_trace_beside_another",
-    ),
-    (
-        "cargo xtask tools",
-        "is the first thing that `cargo xtask test e2e` does",
     ),
 ];
 
