@@ -3,7 +3,9 @@
 //! Plain data with text forms. No clock, no socket, no Kubernetes.
 
 mod identity;
+pub mod inventory;
 mod power;
 
 pub use identity::{Mac, ParseMacError, ParseServerIdError, ServerId};
+pub use inventory::Hardware;
 pub use power::{BootMode, BootTarget, ParseWordError, PowerAction, PowerState};
