@@ -3,6 +3,7 @@
 //! No clock, no socket, no Kubernetes. Whoever calls brings the time and what was observed; the answer says what to do,
 //! and when it says "wait" it says why, in words that reach a user.
 
+pub mod boot;
 mod gate;
 mod identity;
 pub mod invariant;

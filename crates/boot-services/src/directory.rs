@@ -1,0 +1,104 @@
+//! Where the boot services read about machines and report what they saw.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use agent_protocol::Registration;
+use hardware_types::{Mac, ServerId};
+use lifecycle::boot::{Answer, NotTaken, View};
+
+/// Nothing can be said of any machine now; the machine is to ask again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the machines are not known yet: {0}")]
+pub struct Unavailable(pub String);
+
+/// Why a report was not recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// See [`Unavailable`].
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// It was decided so.
+    #[error(transparent)]
+    NotTaken(#[from] NotTaken),
+    /// No more machines are taken until some are accepted or deleted.
+    #[error("{count} machines are registered and not accepted, {limit} are allowed: accept or delete some")]
+    TooMany {
+        /// How many there are.
+        count: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// There is no such machine.
+    #[error("no Server {0}: register again")]
+    Unknown(ServerId),
+    /// It could not be written; trying again may help.
+    #[error("cannot write Server {id}: {reason}")]
+    Failed {
+        /// Which.
+        id: ServerId,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// An address of a machine, as its agent reports it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address {
+    /// Kind of address as Kubernetes has it, such as `InternalIP`.
+    pub kind: String,
+    /// The address.
+    pub address: IpAddr,
+}
+
+/// What a machine was seen doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sighting {
+    /// Its firmware, or iPXE, asked DHCP for a boot file and was given this one.
+    Dhcp {
+        /// Name or URL of the boot file.
+        file: String,
+    },
+    /// It asked what to boot and was answered.
+    Asked {
+        /// The interface it came by.
+        mac: Option<Mac>,
+        /// What it was told.
+        answer: Answer,
+    },
+    /// Its agent said something.
+    Agent,
+}
+
+impl fmt::Display for Sighting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dhcp { file } => write!(f, "sent to {file}"),
+            Self::Asked { answer, .. } => match answer {
+                Answer::Agent => f.write_str("told to boot the agent"),
+                Answer::Disk(why) => write!(f, "told to boot its disk: {why}"),
+                Answer::Wait(why) => write!(f, "told to wait: {why}"),
+            },
+            Self::Agent => f.write_str("the agent runs"),
+        }
+    }
+}
+
+/// What the boot services know of machines, and whom they tell.
+pub trait Directory: Send + Sync + 'static {
+    /// What is known of the machine; `None` if nothing is.
+    fn view(&self, id: ServerId) -> impl Future<Output = Result<Option<View>, Unavailable>> + Send;
+
+    /// Records a machine's report of itself, if it is to be taken: makes a Server, or brings its inventory up to date.
+    fn register(&self, report: Registration) -> impl Future<Output = Result<(), RegisterError>> + Send;
+
+    /// Records the addresses that the machine has now.
+    fn addresses(
+        &self,
+        id: ServerId,
+        addresses: Vec<Address>,
+    ) -> impl Future<Output = Result<(), RegisterError>> + Send;
+
+    /// Takes note of what a machine was seen doing. Never waits; may forget under load.
+    fn seen(&self, id: ServerId, sighting: Sighting);
+}
