@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use kube::api::{Patch, PatchParams};
+use kube::core::request::Error as RequestError;
 use kube::core::{Request, Status};
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
@@ -24,6 +25,14 @@ pub enum WriteError {
     Stale {
         /// What was written to which object.
         what: String,
+    },
+    /// A field of it is somebody else's, who wrote another value.
+    #[error("cannot write {what}: {source}")]
+    Owned {
+        /// What was written to which object.
+        what: String,
+        /// Which fields, and whose.
+        source: kube::Error,
     },
     /// What is to be written is no JSON.
     #[error("cannot write {what}: it does not become JSON: {source}")]
@@ -83,6 +92,22 @@ impl Writer {
         S: Serialize,
     {
         self.apply(object, status, true).await
+    }
+
+    /// Makes the fields of `object`, such as its `spec`, those of this writer; creates the cluster-scoped object called
+    /// `name` if there is none. Fails with [`WriteError::Owned`] where somebody else set one of them to another value.
+    pub async fn declare<K>(&self, name: &str, object: &Value) -> Result<K, WriteError>
+    where
+        K: Resource<DynamicType = ()> + DeserializeOwned + Clone,
+    {
+        let mut object = object.clone();
+        object["apiVersion"] = K::api_version(&()).into();
+        object["kind"] = K::kind(&()).into();
+        object["metadata"]["name"] = name.into();
+        let request = Request::new(K::url_path(&(), None));
+        let parameters = PatchParams::apply(self.manager);
+        let request = request.patch(name, &parameters, &Patch::Apply(object));
+        self.request(|| format!("{} {name}", K::kind(&())), request).await
     }
 
     /// Sets annotations, or removes those that are `None`; fails with [`WriteError::Stale`] if the object is not
@@ -180,16 +205,30 @@ impl Writer {
     where
         K: Resource<DynamicType = ()> + DeserializeOwned + Clone,
     {
-        let what = || what(object, subresource);
-        let api = |source| WriteError::Api { what: what(), source };
         let name = object.name_any();
         let request = Request::new(K::url_path(&(), object.namespace().as_deref()));
         let request = match subresource {
             Some(subresource) => request.patch_subresource(subresource, &name, parameters, patch),
             None => request.patch(&name, parameters, patch),
         };
+        self.request(|| what(object, subresource), request).await
+    }
+
+    async fn request<K>(
+        &self,
+        what: impl Fn() -> String,
+        request: Result<http::Request<Vec<u8>>, RequestError>,
+    ) -> Result<K, WriteError>
+    where
+        K: Resource + DeserializeOwned,
+    {
+        let api = |source| WriteError::Api { what: what(), source };
         let request = request.map_err(|source| api(kube::Error::BuildRequest(source)))?;
         let written: K = self.client.request(request).await.map_err(|error| match &error {
+            kube::Error::Api(status) if is_owned(status) => WriteError::Owned {
+                what: what(),
+                source: error,
+            },
             kube::Error::Api(status) if is_stale(status) => WriteError::Stale { what: what() },
             _ => api(error),
         })?;
@@ -215,6 +254,12 @@ fn identity<K: Resource>(object: &K, unchanged: bool) -> Map<String, Value> {
         .into_iter()
         .filter_map(|(key, value)| Some((key.to_owned(), json!(value?))))
         .collect()
+}
+
+/// Server-side apply would take a field from another field manager.
+fn is_owned(status: &Status) -> bool {
+    let mut causes = status.details.iter().flat_map(|details| &details.causes);
+    status.is_conflict() && causes.any(|cause| cause.reason == "FieldManagerConflict")
 }
 
 /// Conflict, not found, or the complaint that a namesake has another uid.

@@ -148,3 +148,34 @@ async fn a_cache_is_behind_until_it_shows_the_last_write() {
     assert!(!writer.is_behind(&pod("10")), "compared as numbers");
     assert!(!writer.is_behind(&pod("7")), "forgotten once seen");
 }
+
+#[tokio::test]
+async fn a_declaration_forces_nothing_and_may_create() {
+    let (writer, asked) = writer(200);
+    let body = json!({ "spec": { "nodeName": "n" } });
+    writer.declare::<Pod>("p", &body).await.unwrap();
+    let asked = asked.lock().unwrap().pop().unwrap();
+    assert_eq!(
+        (asked.method.as_str(), asked.uri.as_str()),
+        ("PATCH", "/api/v1/pods/p?&fieldManager=w")
+    );
+    let want = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "p" }, "spec": { "nodeName": "n" },
+    });
+    assert_eq!(asked.body, want);
+}
+
+#[tokio::test]
+async fn a_field_of_somebody_else_is_told_from_an_object_that_changed() {
+    let (client, _) = scripted::client(|_| {
+        let mut conflict = failure(409);
+        conflict["details"] =
+            json!({ "causes": [{ "reason": "FieldManagerConflict", "field": ".spec.nodeName" }] });
+        Some((409, conflict))
+    });
+    let owned = Writer::new(client, "w").declare::<Pod>("p", &json!({})).await;
+    assert!(matches!(owned, Err(WriteError::Owned { .. })), "{owned:?}");
+    let (writer, _) = writer(409);
+    let stale = writer.declare::<Pod>("p", &json!({})).await;
+    assert!(matches!(stale, Err(WriteError::Stale { .. })), "{stale:?}");
+}

@@ -11,9 +11,9 @@ pub use hardware::{
     System,
 };
 pub use server::{
-    Bmc, BmcCredentials, BmcStatus, BmcTls, BootFromDiskMethod, CredentialSource, ManagementApi, Mode,
-    NodeAddress, Password, Phase, PxeMode, ReclaimPolicy, SecretKeyRef, Server, ServerSpec, ServerStatus,
-    Wipe, WipeDisks, WipeMethod,
+    Bmc, BmcCredentials, BmcStatus, BmcTls, BootFromDiskMethod, BootSighting, BootStatus, CredentialSource,
+    ManagementApi, Mode, NodeAddress, Password, Phase, PxeMode, ReclaimPolicy, SecretKeyRef, Server,
+    ServerSpec, ServerStatus, Wipe, WipeDisks, WipeMethod,
 };
 pub use server_class::{Qualifiers, ServerClass, ServerClassSpec, ServerClassStatus};
 

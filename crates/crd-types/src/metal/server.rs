@@ -289,6 +289,9 @@ pub struct ServerStatus {
     /// What was found out about the BMC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bmc: Option<BmcStatus>,
+    /// What the machine was seen booting. Written by the boot services.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<BootStatus>,
     /// The manager's own record of the power command under way, or of the last one: what a successor needs to go on.
     /// Its form may change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -312,6 +315,29 @@ words! {
     }
 }
 words_schema!(Phase, free);
+
+/// What a machine was seen booting, step by step.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BootStatus {
+    /// Its firmware, or iPXE, last asked for a boot file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dhcp: Option<BootSighting>,
+    /// iPXE last asked what to boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipxe: Option<BootSighting>,
+    /// The agent began to report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<BootSighting>,
+}
+
+/// One step of a boot. Repeats within seconds are not recorded again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BootSighting {
+    /// When.
+    pub at: Time,
+    /// What was asked and answered.
+    pub what: String,
+}
 
 /// What was found out about a BMC.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
+use crd_types::ConditionStatus;
 use crd_types::metal::Server;
-use crd_types::names::annotations;
+use crd_types::names::{annotations, conditions};
 use hardware_types::ServerId;
 use kube::ResourceExt as _;
 use kube::runtime::reflector::Store;
-use lifecycle::{BmcIdentity, IdentityVerdict, Observed, compare_identity};
+use lifecycle::boot::View;
+use lifecycle::{BmcIdentity, HandsOff, IdentityVerdict, Observed, compare_identity};
 use power_manager::Info;
+
+use super::status::condition;
 
 /// Where this manager runs.
 #[derive(Debug, Clone)]
@@ -28,6 +32,43 @@ pub(crate) fn observe(server: &Server, site: &Site, identity: Identity) -> Obser
         here: site.installation.clone(),
         identity: identity.verdict,
         identity_confirmed: identity.confirmed,
+    }
+}
+
+/// What a boot answer is decided on. Every replica answers, and only the leader asks BMCs who they are: a machine that it
+/// found to be another one is known by the condition.
+pub(crate) fn boot_view(server: &Server, site: &Site, bound: bool) -> View {
+    let hands_off = condition(server.status.as_ref(), conditions::HANDS_OFF);
+    let conflicts = hands_off.is_some_and(|condition| {
+        condition.status == ConditionStatus::True
+            && condition.reason.as_deref() == Some(HandsOff::Conflict.reason())
+    });
+    let identity = Identity {
+        verdict: if conflicts {
+            IdentityVerdict::Contradicts
+        } else {
+            IdentityVerdict::Unknown
+        },
+        confirmed: false,
+    };
+    let network = server
+        .spec
+        .hardware
+        .as_ref()
+        .and_then(|hardware| hardware.network.as_ref());
+    let macs = network.iter().flat_map(|network| &network.interfaces);
+    View {
+        observed: observe(server, site, identity),
+        bound,
+        clean: server
+            .status
+            .as_ref()
+            .and_then(|status| status.is_clean)
+            .unwrap_or(false),
+        macs: macs
+            .filter_map(|interface| interface.mac.as_ref()?.parse().ok())
+            .collect(),
+        registered: server.spec.hardware.is_some(),
     }
 }
 
@@ -78,7 +119,7 @@ pub(crate) fn guid(identity: BmcIdentity) -> String {
 #[cfg(test)]
 mod tests {
     use kube::runtime::reflector;
-    use lifecycle::{HandsOff, hands_off};
+    use lifecycle::hands_off;
     use uuid::Uuid;
 
     use super::*;

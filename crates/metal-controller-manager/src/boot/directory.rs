@@ -1,0 +1,158 @@
+//! What the boot services know: Servers and ServerBindings of the API server, and the reports that become Servers.
+
+use std::sync::Arc;
+
+use agent_protocol::Registration;
+use boot_services::{Address, Directory, DiskMethod, RegisterError, Sighting, Unavailable};
+use controller_runtime::events::Events;
+use controller_runtime::writer::{WriteError, Writer};
+use crd_types::infrastructure::ServerBinding;
+use crd_types::metal::{BootFromDiskMethod, NodeAddress, Server};
+use crd_types::names::events;
+use futures::FutureExt as _;
+use hardware_types::{Mac, ServerId};
+use jiff::Timestamp;
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Api, Client, ResourceExt as _};
+use lifecycle::boot::{View, take_report};
+use serde_json::json;
+use tracing::{info, warn};
+
+use super::evidence::Evidence;
+use super::inventory;
+use crate::server::facts::{Site, boot_view};
+
+/// The one implementation of [`Directory`].
+pub(super) struct Machines {
+    pub(super) client: Client,
+    pub(super) site: Arc<Site>,
+    pub(super) servers: Store<Server>,
+    pub(super) bindings: Store<PartialObjectMeta<ServerBinding>>,
+    /// Writes inventory and addresses, never a field of the spec that is a user's.
+    pub(super) writer: Writer,
+    pub(super) events: Events,
+    pub(super) evidence: Arc<Evidence>,
+    /// Most Servers that nobody accepted.
+    pub(super) unaccepted_limit: usize,
+}
+
+impl Machines {
+    /// Refused until both caches have been filled once: an empty one would make every machine a stranger.
+    fn synced(&self) -> Result<(), Unavailable> {
+        let is_ready = |ready: Option<Result<(), _>>| matches!(ready, Some(Ok(())));
+        if is_ready(self.servers.wait_until_ready().now_or_never()) && is_ready(self.bindings.wait_until_ready().now_or_never()) {
+            Ok(())
+        } else {
+            Err(Unavailable("the API server has not been read yet".into()))
+        }
+    }
+
+    fn boot_view(&self, server: &Server) -> View {
+        let bound = self.bindings.get(&ObjectRef::new(&server.name_any())).is_some();
+        boot_view(server, &self.site, bound)
+    }
+
+    fn cached(&self, id: ServerId) -> Option<Arc<Server>> {
+        self.servers.get(&ObjectRef::new(&id.to_string()))
+    }
+
+    /// As the API server has it now: a cache may not know yet what the last call made.
+    async fn live(&self, id: ServerId) -> Result<Option<Server>, RegisterError> {
+        let api = Api::<Server>::all(self.client.clone());
+        api.get_opt(&id.to_string()).await.map_err(|error| failed(id, &error))
+    }
+
+    fn has_room(&self) -> Result<(), RegisterError> {
+        let all = self.servers.state();
+        let count = all.iter().filter(|server| !server.spec.accepted).count();
+        let limit = self.unaccepted_limit;
+        if count < limit {
+            Ok(())
+        } else {
+            Err(RegisterError::TooMany { count, limit })
+        }
+    }
+}
+
+fn failed(id: ServerId, error: &dyn std::error::Error) -> RegisterError {
+    let reason = controller_runtime::telemetry::causes(error).to_string();
+    RegisterError::Failed { id, reason }
+}
+
+impl Directory for Machines {
+    async fn view(&self, id: ServerId) -> Result<Option<View>, Unavailable> {
+        self.synced()?;
+        Ok(self.cached(id).map(|server| self.boot_view(&server)))
+    }
+
+    fn disk_method(&self, id: ServerId) -> Option<DiskMethod> {
+        match self.cached(id)?.spec.boot_from_disk_method {
+            BootFromDiskMethod::IpxeExit => Some(DiskMethod::Exit),
+            BootFromDiskMethod::Http404 => Some(DiskMethod::NotFound),
+            BootFromDiskMethod::IpxeSanboot => Some(DiskMethod::Sanboot),
+            BootFromDiskMethod::Unset | BootFromDiskMethod::Other(_) => None,
+        }
+    }
+
+    async fn register(&self, report: Registration) -> Result<(), RegisterError> {
+        self.synced()?;
+        let id = report.id;
+        let known = self.live(id).await?;
+        match &known {
+            None => self.has_room()?,
+            Some(server) => {
+                let macs: Vec<Mac> = report.hardware.interfaces.iter().map(|interface| interface.mac).collect();
+                if let Err(refusal) = take_report(&self.boot_view(server), &macs) {
+                    let note = format!("Report of an agent not taken: {refusal}");
+                    self.events.warning(server, events::SERVER_REGISTRATION, "Register", &note).await;
+                    return Err(refusal.into());
+                }
+            }
+        }
+        let mut spec = json!({ "hardware": inventory::hardware(id, &report.hardware) });
+        if !report.hostname.is_empty() {
+            spec["hostname"] = report.hostname.into();
+        }
+        // Without `accepted`: the schema's default is false, and whoever sets it owns it.
+        let written = match self.writer.declare::<Server>(&id.to_string(), &json!({ "spec": spec })).await {
+            Ok(written) => written,
+            Err(WriteError::Owned { what, source }) if known.is_some() => {
+                warn!(server = %id, %source, "{what}: somebody else's inventory stays");
+                return Ok(());
+            }
+            Err(error) => return Err(failed(id, &error)),
+        };
+        if known.is_none() {
+            info!(server = %id, "registered");
+            self.events
+                .normal(&written, events::SERVER_REGISTRATION, "Register", "Server auto-registered via API.")
+                .await;
+        }
+        Ok(())
+    }
+
+    async fn addresses(&self, id: ServerId, addresses: Vec<Address>) -> Result<(), RegisterError> {
+        self.synced()?;
+        let server = self.live(id).await?.ok_or(RegisterError::Unknown(id))?;
+        let view = self.boot_view(&server);
+        take_report(&view, &view.macs)?;
+        let mut addresses = addresses;
+        addresses.sort();
+        addresses.dedup();
+        let addresses: Vec<NodeAddress> = addresses
+            .into_iter()
+            .map(|address| NodeAddress {
+                type_: address.kind,
+                address: address.address.to_string(),
+            })
+            .collect();
+        let status = json!({ "addresses": addresses });
+        self.writer.status(&server, &status).await.map_err(|error| failed(id, &error))?;
+        Ok(())
+    }
+
+    fn seen(&self, id: ServerId, sighting: Sighting) {
+        self.evidence.note(id, &sighting, Timestamp::now());
+    }
+}
