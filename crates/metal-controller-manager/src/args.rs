@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use boot_protocols::ipxe::{DiskMethod, Endpoint};
 use clap::Parser;
 use controller_runtime::lease;
 use controller_runtime::telemetry::Format;
@@ -33,7 +34,76 @@ pub struct Args {
     #[arg(long, value_name = "NAME", default_value = "sidero-system")]
     pub(crate) leader_election_namespace: String,
     #[command(flatten)]
+    pub(crate) boot: BootFlags,
+    #[command(flatten)]
     pub(crate) timings: TimingFlags,
+}
+
+/// What machines are served while they boot, and where.
+#[derive(Debug, Clone, Parser)]
+pub(crate) struct BootFlags {
+    /// Address by which machines reach this manager: an IP address or a host name. Empty or `-`: that of the variable
+    /// API_ENDPOINT.
+    #[arg(long, value_name = "HOST", default_value = "-")]
+    api_endpoint: String,
+    /// Port by which machines reach it.
+    #[arg(long, value_name = "PORT", default_value_t = 8081)]
+    pub(crate) api_port: u16,
+    /// Port that it listens on for them, HTTP and gRPC.
+    #[arg(long, value_name = "PORT", default_value_t = 8081)]
+    pub(crate) http_port: u16,
+    /// Port of TFTP; 0: no TFTP.
+    #[arg(long, value_name = "PORT", default_value_t = 69)]
+    pub(crate) tftp_port: u16,
+    /// Folder of what machines load: `env/` and `tftp/`.
+    #[arg(long, value_name = "FOLDER", default_value = "/var/lib/sidero")]
+    pub(crate) data_dir: PathBuf,
+    /// Leaves DHCP alone: the site's own DHCP server names the boot files.
+    #[arg(long, value_name = "BOOL", default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub(crate) disable_dhcp_proxy: bool,
+    /// How iPXE hands over to the disk: `ipxe-exit`, `http-404` or `ipxe-sanboot`; a Server's own choice goes before.
+    #[arg(long, value_name = "METHOD", default_value = "ipxe-exit", value_parser = disk_method)]
+    pub(crate) boot_from_disk_method: DiskMethod,
+    /// Kernel arguments of the agent, apart by blanks; they replace those of the same name. `-`: none.
+    #[arg(long, value_name = "ARGS", default_value = "-", allow_hyphen_values = true)]
+    extra_agent_kernel_args: String,
+    /// Most registered machines that nobody accepted; more are refused.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1000)]
+    pub(crate) max_unaccepted_servers: usize,
+    /// How often a waiting agent asks what to do; whole seconds.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub(crate) agent_poll_period: Duration,
+    /// How long the agent of a machine waits to be accepted before the machine goes on to its disk.
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    pub(crate) agent_wait: Duration,
+}
+
+impl BootFlags {
+    /// The address by which machines reach this manager, and the port.
+    pub(crate) fn endpoint(&self) -> anyhow::Result<Endpoint> {
+        let host = match self.api_endpoint.as_str() {
+            "" | "-" => std::env::var("API_ENDPOINT")
+                .context("say by which address machines reach this manager: give --api-endpoint, or set API_ENDPOINT")?,
+            host => host.to_owned(),
+        };
+        Endpoint::new(&host, self.api_port).with_context(|| format!("--api-endpoint: {host:?} cannot be used"))
+    }
+
+    /// Kernel arguments to add to the agent's, or to put in their place.
+    pub(crate) fn extra_agent_kernel_args(&self) -> Vec<String> {
+        let text = self.extra_agent_kernel_args.as_str();
+        let words = text.split_whitespace().map(str::to_owned);
+        words.filter(|_| text != "-").collect()
+    }
+}
+
+fn disk_method(text: &str) -> anyhow::Result<DiskMethod> {
+    match text {
+        "ipxe-exit" => Ok(DiskMethod::IpxeExit),
+        "http-404" => Ok(DiskMethod::Http404),
+        "ipxe-sanboot" => Ok(DiskMethod::IpxeSanboot),
+        _ => anyhow::bail!("want ipxe-exit, http-404 or ipxe-sanboot"),
+    }
 }
 
 /// Every deadline and interval.
@@ -152,11 +222,23 @@ mod tests {
             "--power-on-deadline=0s",
             "--power-on-deadline=-3s",
             "--health-addr=:x",
+            "--boot-from-disk-method=explode",
+            "--http-port=70000",
         ] {
             let (_, value) = flag.split_once('=').unwrap();
             let error = parse(&[flag]).unwrap_err();
             assert!(error.contains(value), "{error}");
         }
+    }
+
+    #[test]
+    fn machines_are_told_the_endpoint_of_the_flags_and_a_dash_is_none() {
+        let boot = parse(&["--api-endpoint=fd77::3", "--api-port=80"]).unwrap().boot;
+        assert_eq!(boot.endpoint().unwrap().to_string(), "[fd77::3]:80");
+        assert_eq!(boot.extra_agent_kernel_args(), [""; 0]);
+        let boot = parse(&["--api-endpoint=a b", "--extra-agent-kernel-args=console=ttyS1  -x"]).unwrap().boot;
+        assert!(boot.endpoint().unwrap_err().to_string().contains("\"a b\""));
+        assert_eq!(boot.extra_agent_kernel_args(), ["console=ttyS1", "-x"]);
     }
 
     #[test]

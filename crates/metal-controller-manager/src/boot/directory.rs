@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use agent_protocol::Registration;
-use boot_services::{Address, Directory, DiskMethod, RegisterError, Sighting, Unavailable};
+use boot_protocols::ipxe::DiskMethod;
+use boot_services::{Address, Directory, RegisterError, Sighting, Unavailable};
 use controller_runtime::events::Events;
 use controller_runtime::writer::{WriteError, Writer};
 use crd_types::infrastructure::ServerBinding;
@@ -88,9 +89,9 @@ impl Directory for Machines {
 
     fn disk_method(&self, id: ServerId) -> Option<DiskMethod> {
         match self.cached(id)?.spec.boot_from_disk_method {
-            BootFromDiskMethod::IpxeExit => Some(DiskMethod::Exit),
-            BootFromDiskMethod::Http404 => Some(DiskMethod::NotFound),
-            BootFromDiskMethod::IpxeSanboot => Some(DiskMethod::Sanboot),
+            BootFromDiskMethod::IpxeExit => Some(DiskMethod::IpxeExit),
+            BootFromDiskMethod::Http404 => Some(DiskMethod::Http404),
+            BootFromDiskMethod::IpxeSanboot => Some(DiskMethod::IpxeSanboot),
             BootFromDiskMethod::Unset | BootFromDiskMethod::Other(_) => None,
         }
     }
