@@ -1,0 +1,5 @@
+//! Network services that boot machines: a DHCP proxy beside the site's own DHCP server, and TFTP.
+
+pub mod dhcp;
+pub mod sightings;
+pub mod tftp;
