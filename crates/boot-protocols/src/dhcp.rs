@@ -72,7 +72,7 @@ impl Class {
     }
 
     /// Name or URL of what this client loads.
-    fn boot_file(self, site: &Site) -> String {
+    fn boot_file(self, site: Site) -> String {
         match self {
             Self::Ipxe => format!("http://{site}/boot.ipxe"),
             Self::Bios => "undionly.kpxe".into(),
@@ -135,6 +135,10 @@ pub struct Reply {
 }
 
 /// Entry point for fuzzing: a message from anybody is never a panic, and no reply is taken for a request.
+///
+/// # Panics
+///
+/// When a reply is no whole BOOTREPLY that fits a frame: that is what the fuzzer looks for.
 pub fn fuzz(data: &[u8]) {
     let Ok(request) = Request::parse(data) else {
         return;
@@ -151,7 +155,7 @@ pub fn fuzz(data: &[u8]) {
             source: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, CLIENT_PORT),
             port,
         };
-        if let Some(reply) = reply(&request, &ingress, &site) {
+        if let Some(reply) = reply(&request, &ingress, site) {
             assert!((300..=1472).contains(&reply.packet.len()), "{reply:?}");
             assert_eq!(Request::parse(&reply.packet), Err(Reject::NotARequest));
         }

@@ -47,7 +47,9 @@ pub enum ScriptError {
         reason: &'static str,
     },
     /// An environment whose name is no path segment.
-    #[error("environment {0:?} cannot be booted: its name is not of lower-case letters, digits, dots and dashes")]
+    #[error(
+        "environment {0:?} cannot be booted: its name is not of lower-case letters, digits, dots and dashes"
+    )]
     Environment(String),
 }
 
@@ -62,6 +64,7 @@ pub fn boot(endpoint: &Endpoint) -> Script {
              &arch=${{buildarch}}"
         )
     };
+    // `dhcp` opens the interface and waits for its link; ROMs have no `iflinkwait`
     let (first, each) = (ask("netX"), ask("net${nic}"));
     Script(format!(
         "#!ipxe
@@ -73,8 +76,6 @@ set nic:int32 0
 :nic
 isset ${{net${{nic}}/mac}} || goto rest
 ifclose ||
-ifopen net${{nic}} || goto next
-iflinkwait --timeout 5000 net${{nic}} || goto next
 dhcp net${{nic}} || goto next
 {each} ||
 :next
@@ -162,7 +163,9 @@ pub fn explanation(text: &str) -> Script {
 fn echo(text: &str) -> Vec<String> {
     let lines = text.lines().take(text::MAX_LINES);
     // the prefix keeps a line that begins with a dash from being an option of echo
-    lines.map(|line| format!("echo metal: {}", sentence(line))).collect()
+    lines
+        .map(|line| format!("echo metal: {}", sentence(line)))
+        .collect()
 }
 
 #[cfg(test)]

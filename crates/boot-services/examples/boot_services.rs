@@ -21,7 +21,11 @@ impl Sightings for Print {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let mut next = |name: &str| arguments.next().ok_or_else(|| format!("argument {name} is missing"));
+    let mut next = |name: &str| {
+        arguments
+            .next()
+            .ok_or_else(|| format!("argument {name} is missing"))
+    };
     let site = Site {
         endpoint: next("ENDPOINT-ADDRESS")?.parse::<Ipv4Addr>()?,
         api_port: next("API-PORT")?.parse()?,

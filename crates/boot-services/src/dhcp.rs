@@ -60,7 +60,9 @@ pub async fn serve(
         // the two that are bound to the endpoint's address are those that send: it is the reply's source
         let sender = if port == Port::Pxe { &pxe } else { &unicast };
         match received {
-            Ok((length, SocketAddr::V4(source))) => proxy.handle(&packet[..length], source, port, sender).await,
+            Ok((length, SocketAddr::V4(source))) => {
+                proxy.handle(&packet[..length], source, port, sender).await;
+            }
             Ok((_, SocketAddr::V6(_))) => {}
             Err(error) => {
                 tracing::warn!(interface = proxy.interface, %error, "DHCP proxy cannot receive");
@@ -90,7 +92,8 @@ impl Proxy {
     /// Answers one message and counts what became of it.
     async fn handle(&mut self, packet: &[u8], source: SocketAddrV4, port: Port, sender: &UdpSocket) {
         let outcome = self.answer(packet, source, port, sender).await;
-        self.metrics.count(port, outcome.unwrap_or_else(|dropped| dropped));
+        self.metrics
+            .count(port, outcome.unwrap_or_else(|dropped| dropped));
     }
 
     async fn answer(
@@ -113,7 +116,7 @@ impl Proxy {
             source,
             port,
         };
-        let reply = reply(&request, &ingress, &self.site).ok_or("not-ours")?;
+        let reply = reply(&request, &ingress, self.site).ok_or("not-ours")?;
         self.limits.admit(request.mac)?;
         if let Err(error) = sender.send_to(&reply.packet, reply.destination).await {
             tracing::warn!(mac = %request.mac, destination = %reply.destination, %error, "cannot send DHCP reply");

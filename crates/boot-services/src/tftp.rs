@@ -55,8 +55,16 @@ pub fn bind(endpoint: Ipv4Addr) -> Result<UdpSocket, ServeError> {
 }
 
 /// Gives out `files` on `socket` until `stop` is cancelled; transfers under way end with it.
-pub async fn serve(socket: UdpSocket, files: Files, metrics: Metrics, sightings: Arc<dyn Sightings>, stop: CancellationToken) -> Result<(), ServeError> {
-    let address = socket.local_addr().map_or_else(|error| error.to_string(), |own| own.to_string());
+pub async fn serve(
+    socket: UdpSocket,
+    files: Files,
+    metrics: Metrics,
+    sightings: Arc<dyn Sightings>,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
+    let address = socket
+        .local_addr()
+        .map_or_else(|error| error.to_string(), |own| own.to_string());
     tracing::info!(address, "TFTP gives out boot loaders");
     let handler = Handler::new(files, metrics, sightings, MAX_TRANSFERS);
     loop {

@@ -7,7 +7,7 @@ use super::{CLIENT_PORT, Ingress, Kind, Port, Reply, Request, SERVER_PORT, Site}
 
 /// The answer to a request, or `None` where it is another server's to answer: a REQUEST or INFORM on port 67 is about
 /// an address, and a DISCOVER on port 4011 is nobody's.
-pub fn reply(request: &Request, ingress: &Ingress<'_>, site: &Site) -> Option<Reply> {
+pub fn reply(request: &Request, ingress: &Ingress<'_>, site: Site) -> Option<Reply> {
     if *ingress.source.ip() == ingress.address {
         return None;
     }
@@ -57,7 +57,7 @@ const FILE_LENGTH: usize = 128;
 const DISCOVERY_CONTROL: [u8; 3] = [6, 1, 8];
 const END: u8 = 255;
 
-fn packet(request: &Request, kind: u8, boot_file: &str, site: &Site) -> Vec<u8> {
+fn packet(request: &Request, kind: u8, boot_file: &str, site: Site) -> Vec<u8> {
     let server = site.endpoint.octets();
     let server_name = site.endpoint.to_string();
     let mut packet = header(request, boot_file, &server_name, site);
@@ -107,7 +107,7 @@ fn vendor(request: &Request) -> Vec<u8> {
 }
 
 /// BOOTP header and magic cookie (RFC 2131 §2).
-fn header(request: &Request, boot_file: &str, server_name: &str, site: &Site) -> Vec<u8> {
+fn header(request: &Request, boot_file: &str, server_name: &str, site: Site) -> Vec<u8> {
     // A relay agent would send to yiaddr, which is none, if it were not told to broadcast.
     let broadcast = request.broadcast || !request.relay.is_unspecified();
     let flags = if broadcast { BROADCAST_FLAG } else { 0 };

@@ -118,10 +118,10 @@ impl Request {
             class,
             mac,
             machine: machine_id.and_then(machine),
-            http_client: bytes(&message, OptionCode::ClassIdentifier).map_or(
-                matches!(class, Class::Http | Class::HttpArm64),
-                |identifier| identifier.starts_with(b"HTTPClient"),
-            ),
+            http_client: bytes(&message, OptionCode::ClassIdentifier)
+                .map_or(matches!(class, Class::Http | Class::HttpArm64), |identifier| {
+                    identifier.starts_with(b"HTTPClient")
+                }),
             xid: message.xid(),
             broadcast: message.flags().broadcast(),
             client_address: message.ciaddr(),

@@ -66,7 +66,7 @@ impl Ask {
     }
 
     fn answer(&self, port: Port, source: &str) -> Option<Reply> {
-        reply(&self.parse().unwrap(), &ingress(port, source), &SITE)
+        reply(&self.parse().unwrap(), &ingress(port, source), SITE)
     }
 
     fn offer(&self) -> Reply {
@@ -85,7 +85,10 @@ fn ingress(port: Port, source: &str) -> Ingress<'static> {
 
 /// The value of an option in a packet of ours.
 fn option(packet: &[u8], code: u8) -> Option<Vec<u8>> {
-    options(packet).into_iter().find(|(other, _)| *other == code).map(|(_, value)| value)
+    options(packet)
+        .into_iter()
+        .find(|(other, _)| *other == code)
+        .map(|(_, value)| value)
 }
 
 fn options(packet: &[u8]) -> Vec<(u8, Vec<u8>)> {
@@ -144,7 +147,11 @@ fn ipxe_gets_the_script_on_every_platform_however_it_says_what_it_is() {
 #[test]
 fn an_offer_has_all_that_a_rom_looks_for_and_no_address() {
     let id = [&[0u8][..], &[7; 16]].concat();
-    let reply = Ask::new().with(97, &id).with(61, &[1, 2, 3]).with(82, &[1, 1, 9]).offer();
+    let reply = Ask::new()
+        .with(97, &id)
+        .with(61, &[1, 2, 3])
+        .with(82, &[1, 1, 9])
+        .offer();
     let packet = &reply.packet;
     assert_eq!(packet[..8], [2, 1, 6, 0, 0xca, 0xfe, 0xba, 0xbe]);
     assert_eq!(packet[16..20], [0; 4], "yiaddr");
@@ -168,7 +175,9 @@ fn an_offer_has_all_that_a_rom_looks_for_and_no_address() {
 
 #[test]
 fn http_clients_are_answered_as_such() {
-    let named = Ask::new().architecture(16).with(60, b"HTTPClient:Arch:00016:UNDI:003001");
+    let named = Ask::new()
+        .architecture(16)
+        .with(60, b"HTTPClient:Arch:00016:UNDI:003001");
     for ask in [named, Ask::new().architecture(16).without(60)] {
         let packet = ask.offer().packet;
         assert_eq!(option(&packet, 60).unwrap(), b"HTTPClient");
@@ -191,21 +200,33 @@ fn an_offer_goes_to_the_relay_agent_or_the_clients_address_or_all() {
     let offer = Ask::new().head(12, &[10, 77, 0, 100]).offer();
     assert_eq!(offer.destination.to_string(), "10.77.0.100:68");
     assert_eq!(offer.packet[12..16], [10, 77, 0, 100]);
-    let relayed = Ask::new().head(3, &[16]).head(12, &[10, 9, 0, 100]).head(24, &[10, 9, 0, 1]);
+    let relayed = Ask::new()
+        .head(3, &[16])
+        .head(12, &[10, 9, 0, 100])
+        .head(24, &[10, 9, 0, 1]);
     let offer = relayed.answer(Port::Dhcp, "10.9.0.1:67").unwrap();
     assert_eq!(offer.destination.to_string(), "10.9.0.1:67");
     assert_eq!(offer.packet[24..28], [10, 9, 0, 1]);
-    assert_eq!(flags(&offer), 0x80, "the relay agent has no address to unicast to");
+    assert_eq!(
+        flags(&offer),
+        0x80,
+        "the relay agent has no address to unicast to"
+    );
 }
 
 #[test]
 fn port_4011_acknowledges_to_who_asked_and_repeats_the_boot_item() {
     for kind in [3, 8] {
-        let ask = Ask::new().with(53, &[kind]).with(43, &[71, 4, 0x80, 0, 0, 0, 255]);
+        let ask = Ask::new()
+            .with(53, &[kind])
+            .with(43, &[71, 4, 0x80, 0, 0, 0, 255]);
         let reply = ask.answer(Port::Pxe, "10.77.0.100:4011").unwrap();
         assert_eq!(reply.destination.to_string(), "10.77.0.100:4011");
         assert_eq!(option(&reply.packet, 53).unwrap(), [5]);
-        assert_eq!(option(&reply.packet, 43).unwrap(), [6, 1, 8, 71, 4, 0x80, 0, 0, 0, 255]);
+        assert_eq!(
+            option(&reply.packet, 43).unwrap(),
+            [6, 1, 8, 71, 4, 0x80, 0, 0, 0, 255]
+        );
         assert_eq!(option(&reply.packet, 67).unwrap(), b"undionly.kpxe");
         let unnamed = ask.answer(Port::Pxe, "0.0.0.0:68").unwrap();
         assert_eq!(unnamed.destination.to_string(), "255.255.255.255:68");
@@ -217,7 +238,11 @@ fn what_is_for_another_server_is_left_to_it() {
     for (kind, port) in [(3, Port::Dhcp), (8, Port::Dhcp), (1, Port::Pxe)] {
         assert_eq!(Ask::new().with(53, &[kind]).answer(port, "10.77.0.100:68"), None);
     }
-    assert_eq!(Ask::new().answer(Port::Dhcp, "10.77.0.3:67"), None, "our own packet");
+    assert_eq!(
+        Ask::new().answer(Port::Dhcp, "10.77.0.3:67"),
+        None,
+        "our own packet"
+    );
 }
 
 #[test]
@@ -249,9 +274,17 @@ fn each_bad_message_is_rejected_for_its_reason() {
 
 #[test]
 fn a_uuid_of_wrong_form_is_repeated_but_names_no_machine() {
-    let bytes = [0x78, 0x56, 0x34, 0x12, 0xbc, 0x9a, 0xf0, 0xde, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88];
-    let named = Ask::new().with(97, &[&[0u8][..], &bytes].concat()).parse().unwrap();
-    assert_eq!(named.machine.unwrap().to_string(), "12345678-9abc-def0-1122-334455667788");
+    let bytes = [
+        0x78, 0x56, 0x34, 0x12, 0xbc, 0x9a, 0xf0, 0xde, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88,
+    ];
+    let named = Ask::new()
+        .with(97, &[&[0u8][..], &bytes].concat())
+        .parse()
+        .unwrap();
+    assert_eq!(
+        named.machine.unwrap().to_string(),
+        "12345678-9abc-def0-1122-334455667788"
+    );
     for odd in [&[0u8][..], &[1; 17], &[0; 16], &[0; 17], &[0; 18]] {
         let ask = Ask::new().with(97, odd);
         assert_eq!(ask.parse().unwrap().machine, None);

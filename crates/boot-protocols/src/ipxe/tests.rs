@@ -84,7 +84,11 @@ fn the_disk_is_reached_in_three_ways() {
 
 #[test]
 fn who_waits_says_why_and_asks_again_with_the_same_query() {
-    let script = wait("wipe of generation 3 is due\nsee the Server", 15, "uuid=1&mac=52-54-00-77-00-01");
+    let script = wait(
+        "wipe of generation 3 is due\nsee the Server",
+        15,
+        "uuid=1&mac=52-54-00-77-00-01",
+    );
     assert_eq!(
         script.to_string(),
         "#!ipxe\necho metal: wipe of generation 3 is due\necho metal: see the Server\n:wait\nsleep 15\n\
@@ -94,7 +98,9 @@ fn who_waits_says_why_and_asks_again_with_the_same_query() {
 
 #[test]
 fn an_explanation_is_read_and_not_run() {
-    let script = explanation("environment \u{201e}x\u{201c} ${serial} || reboot && shell # $${x}{y} \\\n-n\\").to_string();
+    let script =
+        explanation("environment \u{201e}x\u{201c} ${serial} || reboot && shell # $${x}{y} \\\n-n\\")
+            .to_string();
     assert_eq!(
         script,
         "#!ipxe\necho metal: environment ?x? $ {serial} or reboot and shell no. $$ {x}{y}\necho metal: -n\nsleep 10\nexit\n"
@@ -106,7 +112,9 @@ fn inert(rest: &str) -> bool {
     !rest.contains("${")
         && !rest.ends_with('\\')
         && rest.bytes().all(|b| b == b' ' || b.is_ascii_graphic())
-        && !rest.split_whitespace().any(|word| matches!(word, "&&" | "||" | "#"))
+        && !rest
+            .split_whitespace()
+            .any(|word| matches!(word, "&&" | "||" | "#"))
 }
 
 proptest! {

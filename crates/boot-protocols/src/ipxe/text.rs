@@ -35,16 +35,19 @@ pub(super) fn sentence(line: &str) -> String {
         c if c.is_ascii_graphic() => c,
         _ => '?',
     };
-    // cut first: a cut might leave a command of a longer word
+    // cut and trim first: what is left of a longer word might be a command
     let line: String = line.chars().map(plain).take(MAX_LINE).collect();
-    let words = line.split_whitespace().map(|word| match word {
+    let words = line
+        .trim_end_matches(['\\', ' '])
+        .split(' ')
+        .filter(|word| !word.is_empty());
+    let words = words.map(|word| match word {
         "&&" => "and",
         "||" => "or",
         "#" => "no.",
         word => word,
     });
-    let line = words.collect::<Vec<_>>().join(" ").replace("${", "$ {");
-    line.trim_end_matches(['\\', ' ']).into()
+    words.collect::<Vec<_>>().join(" ").replace("${", "$ {")
 }
 
 /// A query string of which every byte that does not belong in one is percent-encoded.

@@ -28,7 +28,9 @@ fn packet(kind: u8) -> Vec<u8> {
     packet[28..34].copy_from_slice(&[0x52, 0x54, 0, 0x77, 0, 1]);
     packet[236..].copy_from_slice(&[99, 130, 83, 99]);
     packet.extend([53, 1, kind, 93, 2, 0, 0, 97, 17, 0]);
-    packet.extend([0x78, 0x56, 0x34, 0x12, 0xbc, 0x9a, 0xf0, 0xde, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88]);
+    packet.extend([
+        0x78, 0x56, 0x34, 0x12, 0xbc, 0x9a, 0xf0, 0xde, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88,
+    ]);
     packet.push(255);
     packet
 }
@@ -50,7 +52,14 @@ async fn start() -> Running {
     let sockets = Sockets::bind_ports(LOOPBACK, 0, 0).unwrap();
     let client = UdpSocket::bind("127.0.0.2:0").await.unwrap();
     client.connect(sockets.pxe.local_addr().unwrap()).await.unwrap();
-    let task = tokio::spawn(serve(sockets, SITE, Quotas::default(), metrics, seen.clone(), stop.clone()));
+    let task = tokio::spawn(serve(
+        sockets,
+        SITE,
+        Quotas::default(),
+        metrics,
+        seen.clone(),
+        stop.clone(),
+    ));
     Running {
         seen,
         registry,
@@ -86,11 +95,16 @@ async fn a_client_is_answered_from_the_endpoints_address_and_seen() {
     let seen = running.seen.0.lock().unwrap().clone();
     assert_eq!(
         seen,
-        ["Dhcp { mac: 52:54:00:77:00:01, machine: Some(12345678-9abc-def0-1122-334455667788), class: Bios, \
-          boot_file: \"undionly.kpxe\" }"]
+        [
+            "Dhcp { mac: 52:54:00:77:00:01, machine: Some(12345678-9abc-def0-1122-334455667788), class: Bios, \
+          boot_file: \"undionly.kpxe\" }"
+        ]
     );
     running.stop.cancel();
-    timeout(Duration::from_secs(5), running.task).await.unwrap().unwrap();
+    timeout(Duration::from_secs(5), running.task)
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 #[tokio::test]
@@ -101,7 +115,12 @@ async fn what_is_too_long_malformed_or_not_ours_is_counted_and_dropped() {
         packet.resize(length, 0);
         packet
     };
-    for bad in [&padded(MAX_MESSAGE + 1), &b"rubbish".to_vec(), &packet(1), &vec![]] {
+    for bad in [
+        &padded(MAX_MESSAGE + 1),
+        &b"rubbish".to_vec(),
+        &packet(1),
+        &vec![],
+    ] {
         running.client.send(bad).await.unwrap();
     }
     // the longest allowed is still answered, and after it all before it were handled
@@ -110,7 +129,10 @@ async fn what_is_too_long_malformed_or_not_ours_is_counted_and_dropped() {
     let metrics = running.metrics();
     for (outcome, count) in [("oversized", 1), ("malformed", 2), ("not-ours", 1), ("bios", 1)] {
         let start = format!("boot_dhcp_messages_total{{port=\"4011\",outcome=\"{outcome}\"}} ");
-        let line = metrics.lines().find(|line| line.starts_with(&start)).unwrap_or(&metrics);
+        let line = metrics
+            .lines()
+            .find(|line| line.starts_with(&start))
+            .unwrap_or(&metrics);
         let counted: u32 = line[start.len()..].parse().unwrap();
         assert!(counted >= count, "{metrics}");
     }
@@ -118,7 +140,10 @@ async fn what_is_too_long_malformed_or_not_ours_is_counted_and_dropped() {
 
 #[tokio::test]
 async fn one_nic_that_asks_on_and_on_is_answered_a_burst() {
-    let (seen, sender) = (Arc::new(Seen::default()), UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    let (seen, sender) = (
+        Arc::new(Seen::default()),
+        UdpSocket::bind("127.0.0.1:0").await.unwrap(),
+    );
     let mut proxy = Proxy {
         interface: "lo".into(),
         site: SITE,
@@ -140,6 +165,11 @@ async fn one_nic_that_asks_on_and_on_is_answered_a_burst() {
 
 #[tokio::test]
 async fn an_address_that_no_interface_has_is_named_with_what_to_do() {
-    let error = Sockets::bind("192.0.2.1".parse().unwrap()).unwrap_err().to_string();
-    assert!(error.contains("192.0.2.1") && error.contains("--disable-dhcp-proxy"), "{error}");
+    let error = Sockets::bind("192.0.2.1".parse().unwrap())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("192.0.2.1") && error.contains("--disable-dhcp-proxy"),
+        "{error}"
+    );
 }

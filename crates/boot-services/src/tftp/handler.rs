@@ -32,7 +32,12 @@ pub(super) struct Handler {
 }
 
 impl Handler {
-    pub(super) fn new(files: Files, metrics: Metrics, sightings: Arc<dyn Sightings>, transfers: usize) -> Self {
+    pub(super) fn new(
+        files: Files,
+        metrics: Metrics,
+        sightings: Arc<dyn Sightings>,
+        transfers: usize,
+    ) -> Self {
         Self {
             files: Arc::new(files),
             transfers: Arc::new(Semaphore::new(transfers)),
@@ -70,7 +75,11 @@ impl async_tftp::server::Handler for Handler {
     type Reader = Reader;
     type Writer = Sink;
 
-    async fn read_req_open(&mut self, client: &SocketAddr, path: &Path) -> Result<(Reader, Option<u64>), Error> {
+    async fn read_req_open(
+        &mut self,
+        client: &SocketAddr,
+        path: &Path,
+    ) -> Result<(Reader, Option<u64>), Error> {
         match self.open(*client, path) {
             Ok((reader, size)) => Ok((reader, Some(size))),
             Err((outcome, error)) => {
@@ -99,7 +108,11 @@ pub(super) struct Reader {
 }
 
 impl AsyncRead for Reader {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         let read = Pin::new(&mut self.file).poll_read(context, buffer);
         if matches!(read, Poll::Ready(Ok(0))) && !buffer.is_empty() && !self.finished {
             self.finished = true;
@@ -115,6 +128,7 @@ impl AsyncRead for Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.metrics.count(if self.finished { "read" } else { "given-up" });
+        self.metrics
+            .count(if self.finished { "read" } else { "given-up" });
     }
 }

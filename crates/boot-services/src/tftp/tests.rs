@@ -66,7 +66,10 @@ fn content() -> Vec<u8> {
 
 fn request(opcode: u8, name: &str, options: &[(&str, &str)]) -> Vec<u8> {
     let mut packet = vec![0, opcode];
-    for text in [name, "octet"].into_iter().chain(options.iter().flat_map(|(key, value)| [*key, *value])) {
+    for text in [name, "octet"]
+        .into_iter()
+        .chain(options.iter().flat_map(|(key, value)| [*key, *value]))
+    {
         packet.extend(text.as_bytes());
         packet.push(0);
     }
@@ -80,13 +83,20 @@ async fn client() -> Client {
 async fn receive(client: &Client) -> (Vec<u8>, SocketAddr) {
     let mut buffer = vec![0; 70_000];
     let deadline = Duration::from_secs(10);
-    let (length, from) = timeout(deadline, client.recv_from(&mut buffer)).await.unwrap().unwrap();
+    let (length, from) = timeout(deadline, client.recv_from(&mut buffer))
+        .await
+        .unwrap()
+        .unwrap();
     buffer.truncate(length);
     (buffer, from)
 }
 
 /// Reads a file, window 1; what the server agreed to, and the content. `Err` is its error code.
-async fn read(server: SocketAddr, name: &str, options: &[(&str, &str)]) -> Result<(Vec<String>, Vec<u8>), u8> {
+async fn read(
+    server: SocketAddr,
+    name: &str,
+    options: &[(&str, &str)],
+) -> Result<(Vec<String>, Vec<u8>), u8> {
     let client = client().await;
     client.send_to(&request(1, name, options), server).await.unwrap();
     let (mut agreed, mut content, mut block) = (Vec::new(), Vec::new(), 512);
@@ -103,7 +113,9 @@ async fn read(server: SocketAddr, name: &str, options: &[(&str, &str)]) -> Resul
             5 => return Err(packet[3]),
             6 => {
                 let words = packet[2..packet.len() - 1].split(|byte| *byte == 0);
-                agreed = words.map(|word| String::from_utf8(word.to_vec()).unwrap()).collect();
+                agreed = words
+                    .map(|word| String::from_utf8(word.to_vec()).unwrap())
+                    .collect();
                 let size = agreed.iter().position(|word| word == "blksize");
                 block = size.map_or(512, |at| agreed[at + 1].parse().unwrap());
                 client.send_to(&[0, 4, 0, 0], from).await.unwrap();
@@ -119,7 +131,10 @@ async fn a_loader_is_read_whole_and_the_reading_is_seen() {
     for name in ["snp.efi", "/snp.efi", "link-in", "serial/../snp.efi"] {
         assert_eq!(read(running.address, name, &[]).await.unwrap().1, content());
     }
-    assert_eq!(read(running.address, "serial/start.elf", &[]).await.unwrap().1, b"elf");
+    assert_eq!(
+        read(running.address, "serial/start.elf", &[]).await.unwrap().1,
+        b"elf"
+    );
     let seen = running.seen.0.lock().unwrap().clone();
     assert_eq!(seen.len(), 5);
     assert_eq!(seen[0], "Tftp { client: 127.0.0.1, file: \"snp.efi\" }");
@@ -128,18 +143,31 @@ async fn a_loader_is_read_whole_and_the_reading_is_seen() {
 #[tokio::test]
 async fn options_are_kept_within_a_frame_and_a_window() {
     let running = start();
-    let options = [("tsize", "0"), ("blksize", "65464"), ("windowsize", "65535"), ("timeout", "255")];
+    let options = [
+        ("tsize", "0"),
+        ("blksize", "65464"),
+        ("windowsize", "65535"),
+        ("timeout", "255"),
+    ];
     let client = client().await;
-    client.send_to(&request(1, "snp.efi", &options), running.address).await.unwrap();
+    client
+        .send_to(&request(1, "snp.efi", &options), running.address)
+        .await
+        .unwrap();
     let (packet, _) = receive(&client).await;
     let agreed = String::from_utf8_lossy(&packet[2..]).into_owned();
     let mut agreed: Vec<_> = agreed.trim_end_matches('\0').split('\0').collect();
-    let pairs: Vec<_> = agreed.chunks_mut(2).map(|pair| format!("{}={}", pair[0], pair[1])).collect();
+    let pairs: Vec<_> = agreed
+        .chunks_mut(2)
+        .map(|pair| format!("{}={}", pair[0], pair[1]))
+        .collect();
     assert!(pairs.contains(&"tsize=100000".into()), "{pairs:?}");
     assert!(pairs.contains(&"blksize=1468".into()), "{pairs:?}");
     assert!(pairs.contains(&"windowsize=16".into()), "{pairs:?}");
     assert_eq!(pairs.len(), 3, "{pairs:?}");
-    let (_, large) = read(running.address, "snp.efi", &[("blksize", "1468")]).await.unwrap();
+    let (_, large) = read(running.address, "snp.efi", &[("blksize", "1468")])
+        .await
+        .unwrap();
     assert_eq!(large, content());
 }
 
@@ -164,7 +192,10 @@ async fn nothing_outside_the_folder_is_reached_and_nothing_is_written() {
         assert_eq!(read(running.address, name, &[]).await, Err(code), "{name:?}");
     }
     let client = client().await;
-    client.send_to(&request(2, "new", &[]), running.address).await.unwrap();
+    client
+        .send_to(&request(2, "new", &[]), running.address)
+        .await
+        .unwrap();
     assert_eq!(receive(&client).await.0[..4], [0, 5, 0, denied]);
     assert!(!running.folder.path().join("new").exists());
     assert!(running.seen.0.lock().unwrap().is_empty());
@@ -190,7 +221,15 @@ fn a_name_with_a_zero_byte_names_no_file() {
 async fn malformed_requests_are_dropped_and_the_next_one_is_served() {
     let running = start();
     let client = client().await;
-    for rubbish in [&[][..], &[0], &[0, 1], &[0, 1, b'a'], &[0, 9, 0, 0], &[0, 4, 0, 1], &[255; 600]] {
+    for rubbish in [
+        &[][..],
+        &[0],
+        &[0, 1],
+        &[0, 1, b'a'],
+        &[0, 9, 0, 0],
+        &[0, 4, 0, 1],
+        &[255; 600],
+    ] {
         client.send_to(rubbish, running.address).await.unwrap();
     }
     assert_eq!(read(running.address, "snp.efi", &[]).await.unwrap().1, content());
@@ -216,7 +255,11 @@ async fn after_an_aborted_size_probe_the_same_port_waits_a_bounded_time() {
         if from != transfer && packet[1] == 6 {
             break;
         }
-        assert!(start.elapsed() < bound + Duration::from_secs(5), "{:?}", start.elapsed());
+        assert!(
+            start.elapsed() < bound + Duration::from_secs(5),
+            "{:?}",
+            start.elapsed()
+        );
     }
 }
 
@@ -225,5 +268,9 @@ async fn stopping_ends_the_server() {
     let running = start();
     assert!(read(running.address, "snp.efi", &[]).await.is_ok());
     running.stop.cancel();
-    timeout(Duration::from_secs(5), running.task).await.unwrap().unwrap().unwrap();
+    timeout(Duration::from_secs(5), running.task)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
 }
