@@ -47,6 +47,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         Arc::new(Print),
         stop,
     );
-    tokio::join!(proxy, loaders).1?;
+    tokio::join!(proxy, loaders);
     Ok(())
 }

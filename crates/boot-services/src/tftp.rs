@@ -3,7 +3,8 @@
 //! [`serve`] takes a bound socket and the files, and nothing else: a server that keeps every transfer on one port fits
 //! behind the same seam.
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,20 +39,18 @@ const BLOCK: u16 = 1468;
 /// Pause after the socket failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Why the server cannot start.
+/// Why the server cannot listen.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot serve TFTP on UDP {address}: {reason}")]
-pub struct ServeError {
-    address: String,
-    reason: String,
+#[error("cannot serve TFTP on UDP {address}: {source}{}", crate::hint::of(source))]
+pub struct BindError {
+    address: SocketAddrV4,
+    source: io::Error,
 }
 
 /// Opens the TFTP port at the endpoint's address: transfers leave with it as their source.
-pub fn bind(endpoint: Ipv4Addr) -> Result<UdpSocket, ServeError> {
-    UdpSocket::bind((endpoint, PORT)).map_err(|error| ServeError {
-        address: format!("{endpoint}:{PORT}"),
-        reason: format!("{error} (ports below 1024 need the capability NET_BIND_SERVICE)"),
-    })
+pub fn bind(endpoint: Ipv4Addr) -> Result<UdpSocket, BindError> {
+    let address = SocketAddrV4::new(endpoint, PORT);
+    UdpSocket::bind(address).map_err(|source| BindError { address, source })
 }
 
 /// Gives out `files` on `socket` until `stop` is cancelled; transfers under way end with it.
@@ -61,7 +60,7 @@ pub async fn serve(
     metrics: Metrics,
     sightings: Arc<dyn Sightings>,
     stop: CancellationToken,
-) -> Result<(), ServeError> {
+) {
     let address = socket
         .local_addr()
         .map_or_else(|error| error.to_string(), |own| own.to_string());
@@ -81,7 +80,7 @@ pub async fn serve(
             server.serve().await
         };
         let result: Result<(), async_tftp::Error> = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
+            () = stop.cancelled() => return,
             result = ended => result,
         };
         // the library's server ends with the first error of its socket
@@ -89,7 +88,7 @@ pub async fn serve(
             tracing::warn!(address, %error, "TFTP server ended; it starts again");
         }
         tokio::select! {
-            () = stop.cancelled() => return Ok(()),
+            () = stop.cancelled() => return,
             () = sleep(PAUSE) => {}
         }
     }

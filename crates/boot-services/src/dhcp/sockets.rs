@@ -21,7 +21,8 @@ pub enum BindError {
     NoInterface(Ipv4Addr),
     /// A socket cannot be opened.
     #[error(
-        "cannot listen on UDP {address} of interface {interface}: {source} (ports below 1024 need the capability NET_BIND_SERVICE)"
+        "cannot listen on UDP {address} of interface {interface}: {source}{}",
+        crate::hint::of(source)
     )]
     Socket {
         /// Address and port.

@@ -123,18 +123,12 @@ async fn what_is_too_long_malformed_or_not_ours_is_counted_and_dropped() {
     ] {
         running.client.send(bad).await.unwrap();
     }
-    // the longest allowed is still answered, and after it all before it were handled
+    // the longest allowed is still answered; all before it were handled before it
     running.ask(&padded(MAX_MESSAGE)).await;
-    running.ask(&packet(8)).await;
     let metrics = running.metrics();
-    for (outcome, count) in [("oversized", 1), ("malformed", 2), ("not-ours", 1), ("bios", 1)] {
-        let start = format!("boot_dhcp_messages_total{{port=\"4011\",outcome=\"{outcome}\"}} ");
-        let line = metrics
-            .lines()
-            .find(|line| line.starts_with(&start))
-            .unwrap_or(&metrics);
-        let counted: u32 = line[start.len()..].parse().unwrap();
-        assert!(counted >= count, "{metrics}");
+    for (outcome, count) in [("oversized", 1), ("malformed", 2), ("not-ours", 1)] {
+        let line = format!("boot_dhcp_messages_total{{port=\"4011\",outcome=\"{outcome}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{metrics}");
     }
 }
 

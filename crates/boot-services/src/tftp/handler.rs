@@ -46,7 +46,11 @@ impl Handler {
         }
     }
 
-    fn open(&self, client: SocketAddr, path: &Path) -> Result<(Reader, u64), (&'static str, Error)> {
+    pub(super) fn open(
+        &self,
+        client: SocketAddr,
+        path: &Path,
+    ) -> Result<(Reader, u64), (&'static str, Error)> {
         let transfer = Arc::clone(&self.transfers)
             .try_acquire_owned()
             .map_err(|_| ("busy", Error::Msg("too many transfers, try again".into())))?;

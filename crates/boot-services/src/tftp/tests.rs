@@ -28,7 +28,7 @@ struct Running {
     registry: Registry,
     address: SocketAddr,
     stop: CancellationToken,
-    task: tokio::task::JoinHandle<Result<(), ServeError>>,
+    task: tokio::task::JoinHandle<()>,
 }
 
 fn start() -> Running {
@@ -206,6 +206,19 @@ async fn nothing_outside_the_folder_is_reached_and_nothing_is_written() {
     assert!(metrics.contains("outcome=\"write\"} 1"), "{metrics}");
 }
 
+#[tokio::test]
+async fn one_transfer_more_than_allowed_is_refused_until_one_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a"), b"a").unwrap();
+    let (files, seen) = (Files::of(folder.path()).unwrap(), Arc::new(Seen::default()));
+    let handler = Handler::new(files, Metrics::default(), seen, 2);
+    let open = || handler.open("127.0.0.1:2000".parse().unwrap(), "a".as_ref());
+    let (first, _second) = (open().ok().unwrap(), open().ok().unwrap());
+    assert_eq!(open().err().unwrap().0, "busy");
+    drop(first);
+    assert!(open().is_ok());
+}
+
 #[test]
 fn a_name_with_a_zero_byte_names_no_file() {
     let folder = tempfile::tempdir().unwrap();
@@ -271,6 +284,14 @@ async fn stopping_ends_the_server() {
     timeout(Duration::from_secs(5), running.task)
         .await
         .unwrap()
-        .unwrap()
         .unwrap();
+}
+
+#[test]
+fn an_address_that_no_interface_has_is_named_with_what_to_do() {
+    let error = bind("192.0.2.1".parse().unwrap()).unwrap_err().to_string();
+    assert!(
+        error.contains("192.0.2.1:69") && error.contains("hostNetwork"),
+        "{error}"
+    );
 }
