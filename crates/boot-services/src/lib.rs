@@ -1,5 +1,10 @@
-//! What machines talk to while they boot. Knows no Kubernetes: all it reads and reports goes through [`Directory`].
+//! What machines talk to while they boot: a DHCP proxy beside the site's own DHCP server, TFTP, HTTP, and the agent's
+//! gRPC service. Knows no Kubernetes: all that is read of machines and told of them goes through [`Directory`].
 
+pub mod dhcp;
 mod directory;
+mod hint;
+pub mod sightings;
+pub mod tftp;
 
 pub use directory::{Address, Directory, RegisterError, Sighting, Unavailable};

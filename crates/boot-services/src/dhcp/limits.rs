@@ -1,0 +1,123 @@
+//! How many messages are answered: over all, and per NIC.
+
+use std::num::NonZeroU32;
+
+use governor::clock::DefaultClock;
+use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
+use hardware_types::Mac;
+
+/// Answers allowed: a burst, then so many per second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quotas {
+    /// Answers per second to one NIC.
+    pub per_mac: NonZeroU32,
+    /// Burst to one NIC.
+    pub burst_per_mac: NonZeroU32,
+    /// Answers per second over all.
+    pub overall: NonZeroU32,
+    /// Burst over all.
+    pub burst_overall: NonZeroU32,
+}
+
+impl Default for Quotas {
+    /// A boot takes about five answers in its first seconds; a thousand machines may be switched on together.
+    fn default() -> Self {
+        let number = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
+        Self {
+            per_mac: number(2),
+            burst_per_mac: number(20),
+            overall: number(500),
+            burst_overall: number(2000),
+        }
+    }
+}
+
+/// So often the table of NICs is swept: without that it only grows.
+const SWEEP: u32 = 1024;
+
+pub(super) struct Limits {
+    per_mac: DefaultKeyedRateLimiter<Mac>,
+    overall: DefaultDirectRateLimiter,
+    asked: u32,
+}
+
+impl Limits {
+    pub(super) fn new(quotas: Quotas) -> Self {
+        let clock = DefaultClock::default();
+        let overall = Quota::per_second(quotas.overall).allow_burst(quotas.burst_overall);
+        Self {
+            per_mac: RateLimiter::keyed(Quota::per_second(quotas.per_mac).allow_burst(quotas.burst_per_mac)),
+            overall: RateLimiter::direct_with_clock(overall, clock),
+            asked: 0,
+        }
+    }
+
+    /// Whether one more answer to `mac` is within the limits, or which of them it exceeds. The overall limit is asked
+    /// first: it bounds how fast invented addresses fill the table.
+    pub(super) fn admit(&mut self, mac: Mac) -> Result<(), &'static str> {
+        self.overall.check().map_err(|_| "limit-overall")?;
+        self.asked = (self.asked + 1) % SWEEP;
+        if self.asked == 0 {
+            self.per_mac.retain_recent();
+            self.per_mac.shrink_to_fit();
+        }
+        self.per_mac.check_key(&mac).map_err(|_| "limit-mac")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quotas(per_mac: u32, overall: u32) -> Quotas {
+        let number = |n| NonZeroU32::new(n).unwrap();
+        Quotas {
+            per_mac: NonZeroU32::MIN,
+            burst_per_mac: number(per_mac),
+            overall: NonZeroU32::MIN,
+            burst_overall: number(overall),
+        }
+    }
+
+    fn mac(n: u32) -> Mac {
+        let [a, b, c, d] = n.to_be_bytes();
+        Mac::new([2, 0, a, b, c, d])
+    }
+
+    #[test]
+    fn one_nic_gets_its_burst_and_another_is_not_hurt() {
+        let mut limits = Limits::new(quotas(3, 100));
+        for _ in 0..3 {
+            assert_eq!(limits.admit(mac(1)), Ok(()));
+        }
+        assert_eq!(limits.admit(mac(1)), Err("limit-mac"));
+        assert_eq!(limits.admit(mac(2)), Ok(()));
+    }
+
+    #[test]
+    fn all_together_get_the_overall_burst() {
+        let mut limits = Limits::new(quotas(3, 10));
+        let admitted = (0..20).filter(|n| limits.admit(mac(*n)).is_ok()).count();
+        assert_eq!(admitted, 10);
+        assert_eq!(limits.admit(mac(99)), Err("limit-overall"));
+    }
+
+    #[test]
+    fn the_table_does_not_grow_with_nics_that_came_once() {
+        let fast = NonZeroU32::new(1_000_000_000).unwrap();
+        let mut limits = Limits::new(Quotas {
+            per_mac: fast,
+            burst_per_mac: NonZeroU32::MIN,
+            overall: fast,
+            burst_overall: fast,
+        });
+        for n in 0..SWEEP * 4 {
+            assert_eq!(limits.admit(mac(n)), Ok(()));
+        }
+        assert!(
+            limits.per_mac.len() <= SWEEP as usize,
+            "{} NICs kept",
+            limits.per_mac.len()
+        );
+    }
+}
