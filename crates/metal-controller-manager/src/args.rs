@@ -48,13 +48,13 @@ pub(crate) struct BootFlags {
     api_endpoint: String,
     /// Port by which machines reach it.
     #[arg(long, value_name = "PORT", default_value_t = 8081)]
-    pub(crate) api_port: u16,
+    api_port: u16,
     /// Port that it listens on for them, HTTP and gRPC.
     #[arg(long, value_name = "PORT", default_value_t = 8081)]
     pub(crate) http_port: u16,
-    /// Port of TFTP; 0: no TFTP.
-    #[arg(long, value_name = "PORT", default_value_t = 69)]
-    pub(crate) tftp_port: u16,
+    /// Serves no TFTP: the loaders come from elsewhere.
+    #[arg(long, value_name = "BOOL", default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub(crate) disable_tftp: bool,
     /// Folder of what machines load: `env/` and `tftp/`.
     #[arg(long, value_name = "FOLDER", default_value = "/var/lib/sidero")]
     pub(crate) data_dir: PathBuf,
@@ -82,11 +82,16 @@ impl BootFlags {
     /// The address by which machines reach this manager, and the port.
     pub(crate) fn endpoint(&self) -> anyhow::Result<Endpoint> {
         let host = match self.api_endpoint.as_str() {
-            "" | "-" => std::env::var("API_ENDPOINT")
-                .context("say by which address machines reach this manager: give --api-endpoint, or set API_ENDPOINT")?,
+            "" | "-" => std::env::var("API_ENDPOINT").context(
+                "say by which address machines reach this manager: give --api-endpoint, or set API_ENDPOINT",
+            )?,
             host => host.to_owned(),
         };
-        Endpoint::new(&host, self.api_port).with_context(|| format!("--api-endpoint: {host:?} cannot be used"))
+        self.endpoint_of(&host)
+    }
+
+    fn endpoint_of(&self, host: &str) -> anyhow::Result<Endpoint> {
+        Endpoint::new(host, self.api_port).with_context(|| format!("--api-endpoint: {host:?} cannot be used"))
     }
 
     /// Kernel arguments to add to the agent's, or to put in their place.
@@ -236,7 +241,12 @@ mod tests {
         let boot = parse(&["--api-endpoint=fd77::3", "--api-port=80"]).unwrap().boot;
         assert_eq!(boot.endpoint().unwrap().to_string(), "[fd77::3]:80");
         assert_eq!(boot.extra_agent_kernel_args(), [""; 0]);
-        let boot = parse(&["--api-endpoint=a b", "--extra-agent-kernel-args=console=ttyS1  -x"]).unwrap().boot;
+        let boot = parse(&[
+            "--api-endpoint=a b",
+            "--extra-agent-kernel-args=console=ttyS1  -x",
+        ])
+        .unwrap()
+        .boot;
         assert!(boot.endpoint().unwrap_err().to_string().contains("\"a b\""));
         assert_eq!(boot.extra_agent_kernel_args(), ["console=ttyS1", "-x"]);
     }

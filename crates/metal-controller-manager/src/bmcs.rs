@@ -104,6 +104,11 @@ impl Actor {
             self.handle.carry_out(intent).await.ok();
         }
     }
+
+    /// The machine was seen to boot.
+    pub(crate) async fn booted(&self) {
+        self.handle.booted().await.ok();
+    }
 }
 
 /// A question what a host speaks.

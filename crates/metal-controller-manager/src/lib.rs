@@ -3,6 +3,7 @@
 
 mod args;
 mod bmcs;
+mod boot;
 mod fence;
 mod intents;
 mod manager;

@@ -27,11 +27,11 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::Args;
 use crate::bmcs::{Bmcs, Pace};
 use crate::intents::Intents;
 use crate::server::facts::Site;
 use crate::server::{Servers, refers_to};
+use crate::{Args, boot};
 
 /// Name of the lease, as the original has it: both exclude each other.
 const LEASE: &str = "controller-leader-election-sidero-controller-manager";
@@ -72,6 +72,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         listener.with_context(|| format!("--health-addr: cannot listen at {}", args.health_addr))?;
 
     let mut process = Process::new(stop);
+    let parts = boot::Parts {
+        client: client.clone(),
+        site: site.clone(),
+        identity: identity.clone(),
+    };
+    boot::start(&mut process, &mut registry, &args.boot, parts).await?;
     process.start(
         "health",
         health::serve(listener, Readiness::default(), Arc::new(registry), process.stop()),

@@ -36,6 +36,10 @@ use crate::intents::{self, Intents};
 /// Pause before another look at a Server whose cache lags behind what an actor stored.
 const CACHE_LAG: Duration = Duration::from_millis(100);
 
+/// The least time that firmware needs from a reset to its first DHCP message. What was seen earlier belongs to the boot
+/// before, seen by a replica whose clock may be ahead and rounded to seconds.
+const SELF_TEST: Duration = Duration::from_secs(2);
+
 /// Why a Server was not brought further.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServerError {
@@ -121,6 +125,9 @@ impl Reconciler for Servers {
             }
             if let Some(open) = intent.as_ref().filter(|intent| intent.outcome.is_none()) {
                 actor.carry_out(open.clone()).await;
+                if shows_reset(&server, open) {
+                    actor.booted().await;
+                }
             }
         }
         self.say(&server, &view, contact, intent.as_ref(), request.as_ref())
@@ -411,6 +418,17 @@ impl Servers {
             _ => {}
         }
     }
+}
+
+/// Whether the machine was seen to boot after a reset was sent. DHCP only: iPXE asks again what to boot without a boot.
+fn shows_reset(server: &Server, intent: &Intent) -> bool {
+    let boot = server.status.as_ref().and_then(|status| status.boot.as_ref());
+    let seen = boot.and_then(|boot| boot.dhcp.as_ref());
+    let (Some(seen), Some(sent)) = (seen, intent.last_sent) else {
+        return false;
+    };
+    let at = lifecycle::Time::from_millis(u64::try_from(seen.at.0.as_millisecond()).unwrap_or_default());
+    intent.action == PowerAction::Reset && at.since(sent) > SELF_TEST
 }
 
 /// The machine's UUID, if the Server is named as every part finds it again.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -128,9 +129,31 @@ impl Bed {
         Process::start(name, program, self.run.network(), &self.run.folder())
     }
 
-    /// `metal-controller-manager` as this workspace built it, under the identity that its RBAC names. Several replicas
-    /// fit beside each other on different ports.
+    /// `metal-controller-manager` as this workspace built it, under the identity that its RBAC names, without DHCP and
+    /// TFTP. Several replicas fit beside each other on different ports; a replica's HTTP port is 1000 above.
     pub fn metal_controller_manager(&self, health_port: u16) -> anyhow::Result<Program> {
+        Ok(self
+            .manager(health_port)?
+            .arg(format!("--api-endpoint={}", self.run.network().inside()))
+            .arg(format!("--http-port={}", health_port + 1000))
+            .arg("--disable-dhcp-proxy")
+            .arg("--disable-tftp"))
+    }
+
+    /// `metal-controller-manager` that boots machines: reached at `endpoint`, with the folder of what they load.
+    pub fn booting_manager(
+        &self,
+        health_port: u16,
+        endpoint: Ipv4Addr,
+        data_dir: &Path,
+    ) -> anyhow::Result<Program> {
+        Ok(self
+            .manager(health_port)?
+            .arg(format!("--api-endpoint={endpoint}"))
+            .arg(format!("--data-dir={}", data_dir.display())))
+    }
+
+    fn manager(&self, health_port: u16) -> anyhow::Result<Program> {
         let kubeconfig = self.management.kubeconfig_of(&self.own);
         Ok(Program::new(built("metal-controller-manager")?)
             .arg(format!("--kubeconfig={}", kubeconfig.display()))

@@ -42,7 +42,9 @@ impl Machines {
     /// Refused until both caches have been filled once: an empty one would make every machine a stranger.
     fn synced(&self) -> Result<(), Unavailable> {
         let is_ready = |ready: Option<Result<(), _>>| matches!(ready, Some(Ok(())));
-        if is_ready(self.servers.wait_until_ready().now_or_never()) && is_ready(self.bindings.wait_until_ready().now_or_never()) {
+        if is_ready(self.servers.wait_until_ready().now_or_never())
+            && is_ready(self.bindings.wait_until_ready().now_or_never())
+        {
             Ok(())
         } else {
             Err(Unavailable("the API server has not been read yet".into()))
@@ -61,7 +63,9 @@ impl Machines {
     /// As the API server has it now: a cache may not know yet what the last call made.
     async fn live(&self, id: ServerId) -> Result<Option<Server>, RegisterError> {
         let api = Api::<Server>::all(self.client.clone());
-        api.get_opt(&id.to_string()).await.map_err(|error| failed(id, &error))
+        api.get_opt(&id.to_string())
+            .await
+            .map_err(|error| failed(id, &error))
     }
 
     fn has_room(&self) -> Result<(), RegisterError> {
@@ -103,10 +107,17 @@ impl Directory for Machines {
         match &known {
             None => self.has_room()?,
             Some(server) => {
-                let macs: Vec<Mac> = report.hardware.interfaces.iter().map(|interface| interface.mac).collect();
+                let macs: Vec<Mac> = report
+                    .hardware
+                    .interfaces
+                    .iter()
+                    .map(|interface| interface.mac)
+                    .collect();
                 if let Err(refusal) = take_report(&self.boot_view(server), &macs) {
                     let note = format!("Report of an agent not taken: {refusal}");
-                    self.events.warning(server, events::SERVER_REGISTRATION, "Register", &note).await;
+                    self.events
+                        .warning(server, events::SERVER_REGISTRATION, "Register", &note)
+                        .await;
                     return Err(refusal.into());
                 }
             }
@@ -116,7 +127,11 @@ impl Directory for Machines {
             spec["hostname"] = report.hostname.into();
         }
         // Without `accepted`: the schema's default is false, and whoever sets it owns it.
-        let written = match self.writer.declare::<Server>(&id.to_string(), &json!({ "spec": spec })).await {
+        let written = match self
+            .writer
+            .declare::<Server>(&id.to_string(), &json!({ "spec": spec }))
+            .await
+        {
             Ok(written) => written,
             Err(WriteError::Owned { what, source }) if known.is_some() => {
                 warn!(server = %id, %source, "{what}: somebody else's inventory stays");
@@ -127,7 +142,12 @@ impl Directory for Machines {
         if known.is_none() {
             info!(server = %id, "registered");
             self.events
-                .normal(&written, events::SERVER_REGISTRATION, "Register", "Server auto-registered via API.")
+                .normal(
+                    &written,
+                    events::SERVER_REGISTRATION,
+                    "Register",
+                    "Server auto-registered via API.",
+                )
                 .await;
         }
         Ok(())
@@ -149,7 +169,10 @@ impl Directory for Machines {
             })
             .collect();
         let status = json!({ "addresses": addresses });
-        self.writer.status(&server, &status).await.map_err(|error| failed(id, &error))?;
+        self.writer
+            .status(&server, &status)
+            .await
+            .map_err(|error| failed(id, &error))?;
         Ok(())
     }
 

@@ -57,7 +57,12 @@ impl Evidence {
     }
 
     /// Writes what was noted, until told to stop.
-    pub(super) async fn write(self: Arc<Self>, writer: Writer, servers: Store<Server>, stop: CancellationToken) {
+    pub(super) async fn write(
+        self: Arc<Self>,
+        writer: Writer,
+        servers: Store<Server>,
+        stop: CancellationToken,
+    ) {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -103,8 +108,16 @@ fn merged(before: &BootStatus, seen: &BootStatus) -> BootStatus {
     };
     let same = |step: Option<&BootSighting>| if booted_since(step) { SAME_BOOT } else { SAME_NEWS };
     BootStatus {
-        ipxe: newer(before.ipxe.as_ref(), seen.ipxe.as_ref(), same(before.ipxe.as_ref())),
-        agent: newer(before.agent.as_ref(), seen.agent.as_ref(), same(before.agent.as_ref())),
+        ipxe: newer(
+            before.ipxe.as_ref(),
+            seen.ipxe.as_ref(),
+            same(before.ipxe.as_ref()),
+        ),
+        agent: newer(
+            before.agent.as_ref(),
+            seen.agent.as_ref(),
+            same(before.agent.as_ref()),
+        ),
         dhcp,
     }
 }
@@ -113,7 +126,11 @@ fn newer(before: Option<&BootSighting>, seen: Option<&BootSighting>, same: Durat
     let kept = match (before, seen) {
         (Some(before), Some(seen)) => {
             let repeats = before.what == seen.what && is_within(before, seen, same);
-            if repeats || before.at > seen.at { before } else { seen }
+            if repeats || before.at > seen.at {
+                before
+            } else {
+                seen
+            }
         }
         (before, seen) => seen.or(before)?,
     };
@@ -158,7 +175,12 @@ mod tests {
 
     #[test]
     fn a_boot_is_one_record_of_its_steps() {
-        let boot = seen(&[(0, dhcp()), (1, dhcp()), (2, asked(Answer::Agent)), (9, Sighting::Agent)]);
+        let boot = seen(&[
+            (0, dhcp()),
+            (1, dhcp()),
+            (2, asked(Answer::Agent)),
+            (9, Sighting::Agent),
+        ]);
         assert_eq!(boot.dhcp.unwrap().at.0, at(1));
         assert_eq!(boot.ipxe.unwrap().what, "told to boot the agent");
         assert_eq!(boot.agent.unwrap().at.0, at(9));
@@ -167,7 +189,10 @@ mod tests {
     #[test]
     fn repeats_are_not_news_and_another_boot_is() {
         let first = seen(&[(0, dhcp()), (1, asked(Answer::Agent)), (5, Sighting::Agent)]);
-        assert_eq!(merged(&first, &seen(&[(9, dhcp()), (300, Sighting::Agent)])), first);
+        assert_eq!(
+            merged(&first, &seen(&[(9, dhcp()), (300, Sighting::Agent)])),
+            first
+        );
         let again = merged(&first, &seen(&[(11, dhcp())]));
         assert_eq!(again.dhcp.unwrap().at.0, at(11));
         let other = merged(&first, &seen(&[(2, asked(Answer::Disk(Why::NotAccepted)))]));

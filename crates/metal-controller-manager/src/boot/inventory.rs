@@ -1,7 +1,8 @@
 //! An agent's inventory as the Server's spec has it.
 
 use crd_types::metal::{
-    Compute, Hardware, Memory, MemoryModule, Network, NetworkInterface, Processor, Storage, StorageDevice, System,
+    Compute, Hardware, Memory, MemoryModule, Network, NetworkInterface, Processor, Storage, StorageDevice,
+    System,
 };
 use hardware_types::ServerId;
 use hardware_types::inventory::{self, DiskKind};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crd_types::ConditionStatus;
 use crd_types::metal::Server;
 use crd_types::names::{annotations, conditions};
-use hardware_types::ServerId;
+use hardware_types::{Mac, ServerId};
 use kube::ResourceExt as _;
 use kube::runtime::reflector::Store;
 use lifecycle::boot::View;
@@ -70,6 +70,17 @@ pub(crate) fn boot_view(server: &Server, site: &Site, bound: bool) -> View {
             .collect(),
         registered: server.spec.hardware.is_some(),
     }
+}
+
+/// The machine's MAC addresses, as its agent reported them.
+pub(crate) fn macs(server: &Server) -> impl Iterator<Item = Mac> {
+    let network = server
+        .spec
+        .hardware
+        .iter()
+        .filter_map(|hardware| hardware.network.as_ref());
+    let interfaces = network.flat_map(|network| &network.interfaces);
+    interfaces.filter_map(|interface| interface.mac.as_ref()?.parse().ok())
 }
 
 /// What the BMC's identity says.

@@ -13,6 +13,7 @@ mod clusters;
 mod docs;
 mod leases;
 mod power;
+mod registration;
 mod runs;
 mod shell;
 mod waits;
@@ -50,6 +51,10 @@ fn main() {
             a_wrong_password_is_shown_once_whoever_leads, nothing_is_sent_to_a_machine_that_is_not_ours_to_power,
             a_dead_bmc_is_named_and_its_neighbour_is_not_delayed,
             a_killed_manager_finishes_a_cycle_without_doubling_it;
+        beside registration: an_unknown_machine_gets_the_agent_once_and_becomes_a_server,
+            a_report_changes_nothing_about_machines_that_are_not_its_own,
+            a_machine_of_a_cluster_gets_its_disk_whatever_else_is_known_of_it,
+            no_more_strangers_are_registered_than_allowed;
         beside runs: a_killed_run_is_cleaned_up_by_the_next, a_run_ends_without_a_trace_beside_another;
         beside waits: a_failed_wait_shows_objects_conditions_and_logs, the_written_kubeconfigs_work_from_a_terminal;
         beside writers: a_status_is_written_once_and_others_keep_theirs, a_stale_transition_is_refused;

@@ -1,0 +1,251 @@
+//! The boot services of this process: DHCP proxy, TFTP, HTTP and the agent's API, on every replica, leader or not.
+
+mod directory;
+mod evidence;
+mod inventory;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use boot_protocols::dhcp::Site as DhcpSite;
+use boot_protocols::ipxe::Endpoint;
+use boot_services::{Config, Directory as _, HttpMetrics, Sighting, dhcp, sightings, tftp};
+use controller_runtime::events::Events;
+use controller_runtime::process::Process;
+use controller_runtime::writer::Writer;
+use crd_types::infrastructure::ServerBinding;
+use crd_types::metal::Server;
+use futures::StreamExt as _;
+use hardware_types::{Mac, ServerId};
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::{self, Store};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Client, ResourceExt as _};
+use prometheus_client::registry::Registry;
+use tokio::net::{TcpListener, lookup_host};
+use tracing::warn;
+
+use self::directory::Machines;
+use self::evidence::Evidence;
+use crate::args::BootFlags;
+use crate::server::facts::{Site, macs};
+
+/// Field manager of what an agent reports.
+const AGENT_API: &str = "agent-api";
+/// Field manager of what machines were seen booting.
+const BOOT_SERVICES: &str = "boot-services";
+/// Who registers machines, as the original's events name it.
+const REPORTER: &str = "sidero-server";
+
+/// What the services are started with.
+pub(crate) struct Parts {
+    pub(crate) client: Client,
+    pub(crate) site: Arc<Site>,
+    /// Of this process, for events.
+    pub(crate) identity: String,
+}
+
+/// Opens all ports and starts all services as parts of `process`.
+pub(crate) async fn start(
+    process: &mut Process,
+    registry: &mut Registry,
+    flags: &BootFlags,
+    parts: Parts,
+) -> anyhow::Result<()> {
+    let endpoint = flags.endpoint()?;
+    let listener = listen(flags.http_port)
+        .await
+        .with_context(|| format!("--http-port: cannot listen at {}", flags.http_port))?;
+    let stop = process.stop();
+    let servers = caches(
+        process,
+        "cache of Servers",
+        Api::all(parts.client.clone()),
+        |api| watcher::watcher(api, watcher::Config::default()).boxed(),
+    );
+    let bindings = caches(
+        process,
+        "cache of ServerBindings",
+        Api::all(parts.client.clone()),
+        |api| watcher::metadata_watcher(api, watcher::Config::default()).boxed(),
+    );
+
+    let evidence = Arc::new(Evidence::default());
+    let writer = Writer::new(parts.client.clone(), BOOT_SERVICES);
+    process.start(
+        "boot evidence",
+        endless(evidence.clone().write(writer, servers.clone(), stop.clone())),
+    );
+    let machines = Arc::new(Machines {
+        site: parts.site,
+        servers,
+        bindings,
+        writer: Writer::new(parts.client.clone(), AGENT_API),
+        events: Events::new(parts.client.clone(), REPORTER, &parts.identity),
+        evidence,
+        unaccepted_limit: flags.max_unaccepted_servers,
+        client: parts.client,
+    });
+    start_udp(process, registry, flags, &endpoint, machines.clone()).await?;
+    let config = Config {
+        endpoint,
+        data_dir: flags.data_dir.clone(),
+        disk_method: flags.boot_from_disk_method,
+        extra_agent_kernel_args: flags.extra_agent_kernel_args(),
+        poll: flags.agent_poll_period,
+        agent_wait: flags.agent_wait,
+    };
+    let metrics = HttpMetrics::register(registry);
+    process.start(
+        "boot services",
+        endless(boot_services::serve(listener, config, machines, metrics, stop)),
+    );
+    Ok(())
+}
+
+/// DHCP proxy and TFTP, which know IPv4 only.
+async fn start_udp(
+    process: &mut Process,
+    registry: &mut Registry,
+    flags: &BootFlags,
+    endpoint: &Endpoint,
+    machines: Arc<Machines>,
+) -> anyhow::Result<()> {
+    if flags.disable_dhcp_proxy && flags.disable_tftp {
+        return Ok(());
+    }
+    let Some(address) = ipv4(endpoint).await? else {
+        warn!(%endpoint, "no DHCP proxy and no TFTP: they need an endpoint with an IPv4 address");
+        return Ok(());
+    };
+    let seen: Arc<dyn sightings::Sightings> = Arc::new(Seen(machines));
+    if !flags.disable_dhcp_proxy {
+        match dhcp::Sockets::bind(address.0) {
+            Ok(sockets) => {
+                let site = DhcpSite {
+                    endpoint: address.0,
+                    api_port: address.1,
+                };
+                let metrics = dhcp::Metrics::register(registry);
+                let proxy = dhcp::serve(
+                    sockets,
+                    site,
+                    dhcp::Quotas::default(),
+                    metrics,
+                    seen.clone(),
+                    process.stop(),
+                );
+                process.start("DHCP proxy", endless(proxy));
+            }
+            // In a pod network nobody has the endpoint's address: the rest works all the same.
+            Err(error @ dhcp::BindError::NoInterface(_)) => warn!("no DHCP proxy: {error}"),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if !flags.disable_tftp {
+        let folder = flags.data_dir.join("tftp");
+        let files = tftp::Files::of(&folder)
+            .context("--data-dir: loaders are served by TFTP (--disable-tftp does without)")?;
+        // Behind a Service the endpoint's address is not ours.
+        let socket = tftp::bind(address.0).or_else(|_| tftp::bind(Ipv4Addr::UNSPECIFIED))?;
+        let metrics = tftp::Metrics::register(registry);
+        process.start(
+            "TFTP",
+            endless(tftp::serve(socket, files, metrics, seen, process.stop())),
+        );
+    }
+    Ok(())
+}
+
+/// What DHCP and TFTP saw, by machine.
+struct Seen(Arc<Machines>);
+
+impl sightings::Sightings for Seen {
+    fn seen(&self, sighting: &sightings::Sighting<'_>) {
+        // A TFTP client has only an address, which says little about who it is.
+        let sightings::Sighting::Dhcp {
+            mac,
+            machine,
+            boot_file,
+            ..
+        } = sighting
+        else {
+            return;
+        };
+        if let Some(id) = machine.or_else(|| self.0.owner_of(*mac)) {
+            let file = (*boot_file).to_owned();
+            self.0.seen(id, Sighting::Dhcp { file });
+        }
+    }
+}
+
+impl Machines {
+    /// The machine that has this MAC address, as its agent reported.
+    fn owner_of(&self, mac: Mac) -> Option<ServerId> {
+        let all = self.servers.state();
+        let owner = all.iter().find(|server| macs(server).any(|known| known == mac))?;
+        owner.name_any().parse().ok()
+    }
+}
+
+/// A cache of all objects of a kind, kept up to date by a part of the process.
+fn caches<K, O>(
+    process: &mut Process,
+    part: &'static str,
+    api: Api<K>,
+    watch: impl FnOnce(Api<K>) -> futures::stream::BoxStream<'static, watcher::Result<watcher::Event<O>>>,
+) -> Store<O>
+where
+    K: 'static,
+    O: kube::Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+{
+    let (store, writer) = reflector::store();
+    let stop = process.stop();
+    let stream = watch(api).default_backoff();
+    process.start(part, async move {
+        let mut stream = std::pin::pin!(reflector::reflector(writer, stream));
+        loop {
+            let event = tokio::select! {
+                () = stop.cancelled() => return Ok::<_, io::Error>(()),
+                event = stream.next() => event,
+            };
+            match event {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => warn!(part, %error, "the watch is broken; it is begun anew"),
+                None => return Err(io::Error::other("the watch ended")),
+            }
+        }
+    });
+    store
+}
+
+/// A part that has no error to end with.
+async fn endless(work: impl Future<Output = ()>) -> Result<(), Infallible> {
+    work.await;
+    Ok(())
+}
+
+/// All addresses of IPv6 and IPv4, or of IPv4 where there is no other.
+async fn listen(port: u16) -> io::Result<TcpListener> {
+    match TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).await {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
+        Err(_) => TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await,
+        bound => bound,
+    }
+}
+
+/// The endpoint's IPv4 address and port.
+async fn ipv4(endpoint: &Endpoint) -> anyhow::Result<Option<(Ipv4Addr, u16)>> {
+    let text = endpoint.to_string();
+    let found = lookup_host(&text)
+        .await
+        .with_context(|| format!("--api-endpoint: cannot resolve {text}"))?;
+    let mut found = found.filter_map(|address| match address.ip() {
+        IpAddr::V4(ip) => Some((ip, address.port())),
+        IpAddr::V6(_) => None,
+    });
+    Ok(found.next())
+}
