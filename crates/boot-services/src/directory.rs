@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use agent_protocol::Registration;
+use boot_protocols::ipxe::DiskMethod;
 use hardware_types::{Mac, ServerId};
 use lifecycle::boot::{Answer, NotTaken, View};
 
@@ -88,6 +89,9 @@ impl fmt::Display for Sighting {
 pub trait Directory: Send + Sync + 'static {
     /// What is known of the machine; `None` if nothing is.
     fn view(&self, id: ServerId) -> impl Future<Output = Result<Option<View>, Unavailable>> + Send;
+
+    /// How this machine is sent on to its disk, where its Server says so.
+    fn disk_method(&self, id: ServerId) -> Option<DiskMethod>;
 
     /// Records a machine's report of itself, if it is to be taken: makes a Server, or brings its inventory up to date.
     fn register(&self, report: Registration) -> impl Future<Output = Result<(), RegisterError>> + Send;

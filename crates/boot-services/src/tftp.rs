@@ -12,11 +12,10 @@ use async_tftp::server::TftpServerBuilder;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-mod files;
 mod handler;
 mod metrics;
 
-pub use files::{Files, FilesError};
+pub use crate::files::{Files, FilesError};
 pub use metrics::Metrics;
 
 use crate::sightings::Sightings;

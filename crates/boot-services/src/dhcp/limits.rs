@@ -2,9 +2,10 @@
 
 use std::num::NonZeroU32;
 
-use governor::clock::DefaultClock;
-use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::Quota;
 use hardware_types::Mac;
+
+use crate::limits::{self, Exceeded};
 
 /// Answers allowed: a burst, then so many per second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,42 +33,28 @@ impl Default for Quotas {
     }
 }
 
-/// So often the table of NICs is swept: without that it only grows.
-const SWEEP: u32 = 1024;
-
-pub(super) struct Limits {
-    per_mac: DefaultKeyedRateLimiter<Mac>,
-    overall: DefaultDirectRateLimiter,
-    asked: u32,
-}
+pub(super) struct Limits(limits::Limits<Mac>);
 
 impl Limits {
     pub(super) fn new(quotas: Quotas) -> Self {
-        let clock = DefaultClock::default();
+        let per_mac = Quota::per_second(quotas.per_mac).allow_burst(quotas.burst_per_mac);
         let overall = Quota::per_second(quotas.overall).allow_burst(quotas.burst_overall);
-        Self {
-            per_mac: RateLimiter::keyed(Quota::per_second(quotas.per_mac).allow_burst(quotas.burst_per_mac)),
-            overall: RateLimiter::direct_with_clock(overall, clock),
-            asked: 0,
-        }
+        Self(limits::Limits::new(per_mac, overall))
     }
 
-    /// Whether one more answer to `mac` is within the limits, or which of them it exceeds. The overall limit is asked
-    /// first: it bounds how fast invented addresses fill the table.
-    pub(super) fn admit(&mut self, mac: Mac) -> Result<(), &'static str> {
-        self.overall.check().map_err(|_| "limit-overall")?;
-        self.asked = (self.asked + 1) % SWEEP;
-        if self.asked == 0 {
-            self.per_mac.retain_recent();
-            self.per_mac.shrink_to_fit();
-        }
-        self.per_mac.check_key(&mac).map_err(|_| "limit-mac")
+    /// Whether one more answer to `mac` is within the limits, or which of them it exceeds.
+    pub(super) fn admit(&self, mac: Mac) -> Result<(), &'static str> {
+        self.0.admit(&mac).map_err(|exceeded| match exceeded {
+            Exceeded::Own => "limit-mac",
+            Exceeded::Overall => "limit-overall",
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::SWEEP;
 
     fn quotas(per_mac: u32, overall: u32) -> Quotas {
         let number = |n| NonZeroU32::new(n).unwrap();
@@ -86,7 +73,7 @@ mod tests {
 
     #[test]
     fn one_nic_gets_its_burst_and_another_is_not_hurt() {
-        let mut limits = Limits::new(quotas(3, 100));
+        let limits = Limits::new(quotas(3, 100));
         for _ in 0..3 {
             assert_eq!(limits.admit(mac(1)), Ok(()));
         }
@@ -96,7 +83,7 @@ mod tests {
 
     #[test]
     fn all_together_get_the_overall_burst() {
-        let mut limits = Limits::new(quotas(3, 10));
+        let limits = Limits::new(quotas(3, 10));
         let admitted = (0..20).filter(|n| limits.admit(mac(*n)).is_ok()).count();
         assert_eq!(admitted, 10);
         assert_eq!(limits.admit(mac(99)), Err("limit-overall"));
@@ -105,7 +92,7 @@ mod tests {
     #[test]
     fn the_table_does_not_grow_with_nics_that_came_once() {
         let fast = NonZeroU32::new(1_000_000_000).unwrap();
-        let mut limits = Limits::new(Quotas {
+        let limits = Limits::new(Quotas {
             per_mac: fast,
             burst_per_mac: NonZeroU32::MIN,
             overall: fast,
@@ -114,10 +101,6 @@ mod tests {
         for n in 0..SWEEP * 4 {
             assert_eq!(limits.admit(mac(n)), Ok(()));
         }
-        assert!(
-            limits.per_mac.len() <= SWEEP as usize,
-            "{} NICs kept",
-            limits.per_mac.len()
-        );
+        assert!(limits.0.len() <= SWEEP as usize, "{} NICs kept", limits.0.len());
     }
 }

@@ -15,8 +15,8 @@ use tokio::io::BufReader;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
-use super::files::{Files, Refusal};
 use super::metrics::Metrics;
+use crate::files::{Files, Refusal};
 use crate::sightings::{Sighting, Sightings};
 
 /// Bytes read from disk at once per transfer.

@@ -21,7 +21,7 @@ pub struct FilesError {
 
 /// Why a file is not given out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// There is none.
     NotFound,
     /// It is outside the folder, no regular file, or not readable.
@@ -47,7 +47,7 @@ impl Files {
 
     /// Opens a file for reading and tells its length. Leading slashes are of no account. The kernel refuses a path that
     /// leaves the folder on any way: `..`, or a link to the outside.
-    pub(super) fn open(&self, name: &[u8]) -> Result<(File, u64), Refusal> {
+    pub(crate) fn open(&self, name: &[u8]) -> Result<(File, u64), Refusal> {
         let start = name.iter().position(|byte| *byte != b'/').unwrap_or(name.len());
         let name = &name[start..];
         if name.is_empty() || name.len() > MAX_NAME || name.contains(&0) {

@@ -1,0 +1,149 @@
+//! The one port for HTTP and gRPC: boot scripts, files, and the agent's service.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_protocol::api::agent_server::AgentServer;
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use boot_protocols::ipxe::{self, DiskMethod, Endpoint};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+use tower_http::limit::RequestBodyLimitLayer;
+use tower_http::services::ServeFile;
+use tower_http::timeout::TimeoutLayer;
+
+mod agent;
+mod answer;
+
+use crate::agent_api::AgentApi;
+use crate::files::Files;
+use crate::server::{self, Bounds};
+use crate::{Directory, HttpMetrics};
+
+/// Longest body of a request, in bytes.
+pub const MAX_BODY: usize = 1024 * 1024;
+/// A request is answered within this time; the download of a file may take longer.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// What the HTTP port is told of its site.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where machines reach it.
+    pub endpoint: Endpoint,
+    /// Folder with `env/` and `tftp/`.
+    pub data_dir: PathBuf,
+    /// How a machine is sent to its disk whose Server does not say how.
+    pub disk_method: DiskMethod,
+    /// Kernel arguments of the agent; one replaces all of the built-in ones with the same key.
+    pub extra_agent_kernel_args: Vec<String>,
+    /// How often an agent asks what to do.
+    pub poll: Duration,
+    /// How long the agent of a machine that nobody accepts waits before it restarts the machine.
+    pub agent_wait: Duration,
+}
+
+struct App<D> {
+    config: Config,
+    directory: Arc<D>,
+    metrics: HttpMetrics,
+}
+
+/// Answers machines on `listener` until `stop` is cancelled, and ends a few seconds later at most.
+pub async fn serve<D: Directory>(
+    listener: TcpListener,
+    config: Config,
+    directory: Arc<D>,
+    metrics: HttpMetrics,
+    stop: CancellationToken,
+) {
+    let address = listener
+        .local_addr()
+        .map_or_else(|error| error.to_string(), |own| own.to_string());
+    tracing::info!(address, endpoint = %config.endpoint, "HTTP answers machines and agents");
+    server::run(
+        listener,
+        router(config, directory, metrics),
+        Bounds::default(),
+        stop,
+    )
+    .await;
+}
+
+fn router<D: Directory>(config: Config, directory: Arc<D>, metrics: HttpMetrics) -> Router {
+    let agent_api = AgentApi::new(Arc::clone(&directory), &config, metrics.clone());
+    // five bytes of each message are gRPC's own
+    let agent_api = AgentServer::new(agent_api).max_decoding_message_size(MAX_BODY - 5);
+    let app = Arc::new(App {
+        config,
+        directory,
+        metrics: metrics.clone(),
+    });
+    Router::new()
+        .route("/boot.ipxe", get(first_script::<D>))
+        .route("/ipxe", get(answer::ipxe::<D>))
+        .route_service("/api.Agent/{call}", agent_api)
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::SERVICE_UNAVAILABLE,
+            ANSWER,
+        ))
+        .route("/env/{*path}", get(file::<D>))
+        .route("/tftp/{*path}", get(file::<D>))
+        .layer(RequestBodyLimitLayer::new(MAX_BODY))
+        .layer(from_fn_with_state(metrics, count))
+        .with_state(app)
+}
+
+async fn first_script<D>(State(app): State<Arc<App<D>>>) -> Response {
+    script(&ipxe::boot(&app.config.endpoint))
+}
+
+fn script(script: &ipxe::Script) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    (headers, script.to_string()).into_response()
+}
+
+/// A file of `env/` or `tftp/`. What leaves its folder, by dots or by a link, is not there.
+async fn file<D>(State(app): State<Arc<App<D>>>, Path(path): Path<String>, request: Request) -> Response {
+    let folder = match request.uri().path().starts_with("/env/") {
+        true => "env",
+        false => "tftp",
+    };
+    let folder = app.config.data_dir.join(folder);
+    let file = folder.join(path.trim_start_matches('/'));
+    let opened = tokio::task::spawn_blocking(move || {
+        Files::of(&folder).is_ok_and(|files| files.open(path.as_bytes()).is_ok())
+    });
+    if !opened.await.unwrap_or(false) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    tracing::debug!(file = %file.display(), "file asked for");
+    ServeFile::new(file).oneshot(request).await.into_response()
+}
+
+async fn count(State(metrics): State<HttpMetrics>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let route = match path.split('/').nth(1).unwrap_or_default() {
+        "boot.ipxe" => "boot.ipxe",
+        "ipxe" => "ipxe",
+        "env" => "env",
+        "tftp" => "tftp",
+        "api.Agent" => "agent",
+        _ => "other",
+    };
+    let response = next.run(request).await;
+    metrics.request(route, response.status());
+    response
+}
+
+#[cfg(test)]
+mod tests;
