@@ -43,7 +43,7 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Install what the tests and the demo need: Debian packages (as root), Go, the Go-built test bed.
+    /// Install what the tests and the demo need: Debian packages (as root), Go, the Go-built test bed, the lab's kernel.
     Tools,
     /// Write the CRD manifests in crds/ anew from the types.
     Crds,
@@ -70,6 +70,7 @@ fn main() -> ExitCode {
 fn demo(args: &[String]) -> Result<(), Failure> {
     let tools = tools::ensure()?;
     test::build()?;
+    test::agent()?;
     program(root().join("target/debug/demo"))
         .args(args)
         .env(tools::TOOLS_VARIABLE, &tools)

@@ -2,6 +2,8 @@
 //!
 //! Idempotent, and safe to run twice at once. Everything lands in one cache folder outside the tree.
 
+mod kernel;
+
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -11,13 +13,20 @@ use crate::exec::{Failure, Program, Progress, program};
 /// Tells the test bed where the tools are.
 pub(crate) const TOOLS_VARIABLE: &str = "METAL_TOOLS";
 
-/// A command that must be there, and the Debian package that has it.
+/// A command (or, where a package has none, a file) that must be there, and the Debian package that has it.
 const COMMANDS: &[(&str, &str)] = &[
-    ("cc", "gcc"),             // ring's assembly
-    ("curl", "curl"),          // tests drive Redfish as a user would
-    ("ip", "iproute2"),        // network namespaces and veth pairs of a run
-    ("ipmitool", "ipmitool"),  // tests drive IPMI as a user would
-    ("setpriv", "util-linux"), // processes of a run die with it
+    ("cc", "gcc"),                                      // ring's assembly
+    ("curl", "curl"),                                   // tests drive Redfish as a user would
+    ("depmod", "kmod"),                                 // indexes the modules of the lab's kernel
+    ("dnsmasq", "dnsmasq-base"),                        // the site's DHCP server in the lab
+    ("ip", "iproute2"),                                 // network namespaces and veth pairs of a run
+    ("ipmitool", "ipmitool"),                           // tests drive IPMI as a user would
+    ("qemu-system-x86_64", "qemu-system-x86"),          // the lab's machines
+    ("setpriv", "util-linux"),                          // processes of a run die with it
+    ("tcpdump", "tcpdump"),                             // what went over the lab's network
+    ("/usr/lib/ipxe/snponly.efi", "ipxe"),              // what firmware loads by TFTP
+    ("/usr/lib/ipxe/qemu/pxe-virtio.rom", "ipxe-qemu"), // network boot of a BIOS machine
+    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf"),        // firmware of a UEFI machine
 ];
 
 /// What our code is measured against.
@@ -91,7 +100,7 @@ const MANIFESTS: &[(&str, &str, &str)] = &[
     ("cabpt.yaml", "cabpt", TALOS_PROVIDER),
 ];
 
-/// Makes sure that everything is there. Returns the folder with `bin/` and `manifests/`.
+/// Makes sure that everything is there. Returns the folder with `bin/`, `manifests/` and `kernel/`.
 pub(crate) fn ensure() -> Result<PathBuf, Failure> {
     ensure_commands(COMMANDS)?;
     let cache = cache_folder()?;
@@ -105,6 +114,7 @@ pub(crate) fn ensure() -> Result<PathBuf, Failure> {
         build(&go, &tools)?;
         fs::write(tools.join("complete"), "")?;
     }
+    kernel::ensure(&tools.join("kernel"))?;
     Ok(tools)
 }
 
@@ -139,16 +149,23 @@ fn ensure_commands(commands: &[(&str, &'static str)]) -> Result<(), Failure> {
         Ok(())
     } else {
         Err(Failure(format!(
-            "apt-get installed {} but their commands are not in PATH",
+            "apt-get installed {} but what is needed of them is not there (a command in PATH, or a file)",
             still.join(" ")
         )))
     }
 }
 
 fn missing_packages(commands: &[(&str, &'static str)]) -> Vec<&'static str> {
+    let there = |name: &str| {
+        if name.starts_with('/') {
+            Path::new(name).is_file()
+        } else {
+            in_path(name)
+        }
+    };
     commands
         .iter()
-        .filter(|(command, _)| !in_path(command))
+        .filter(|(name, _)| !there(name))
         .map(|&(_, package)| package)
         .collect()
 }
@@ -164,8 +181,7 @@ fn install(packages: &[&str]) -> Result<(), Failure> {
         "apt-get install -y --no-install-recommends {}",
         packages.join(" ")
     );
-    let root = program("id").args(["-u"]).output()? == "0";
-    if !root || !in_path("apt-get") {
+    if !is_root()? || !in_path("apt-get") {
         return Err(Failure(format!(
             "these are missing: {}; as root run: {fix}",
             packages.join(" ")
@@ -174,12 +190,23 @@ fn install(packages: &[&str]) -> Result<(), Failure> {
     let progress = Progress::new(format!("installing {}", packages.join(" ")));
     let apt = || program("apt-get").env("DEBIAN_FRONTEND", "noninteractive");
     apt().args(["update"]).output()?;
-    apt()
-        .args(["install", "-y", "--no-install-recommends"])
-        .args(packages)
-        .output()?;
+    let install = |more: &[&str]| {
+        let install = apt().args(["install", "-y", "--no-install-recommends"]);
+        install.args(packages).args(more).output()
+    };
+    if let Err(failure) = install(&[]) {
+        // A qemu-utils from backports, as some images have it, breaks the qemu-system of the release.
+        let conflict = packages.contains(&"qemu-system-x86");
+        if !conflict || install(&["--allow-downgrades", "qemu-utils/bookworm"]).is_err() {
+            return Err(failure);
+        }
+    }
     progress.done();
     Ok(())
+}
+
+fn is_root() -> Result<bool, Failure> {
+    Ok(program("id").args(["-u"]).output()? == "0")
 }
 
 /// The path of a Go that is new enough: the machine's, else one brought into the cache.

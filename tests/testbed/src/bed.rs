@@ -45,6 +45,11 @@ impl Tools {
         self.0.join("bin").join(name)
     }
 
+    /// The folder with the kernel of the lab's machines: `vmlinuz` and `lib/modules/VERSION/`.
+    pub fn kernel(&self) -> PathBuf {
+        self.0.join("kernel")
+    }
+
     pub(crate) fn manifest(&self, name: &str) -> PathBuf {
         self.0.join("manifests").join(name)
     }

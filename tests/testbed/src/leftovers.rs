@@ -22,8 +22,8 @@ pub fn find(slot: Slot) -> anyhow::Result<Vec<String>> {
     for process in processes(slot)? {
         found.push(format!("process {process} ({})", command_line(process)));
     }
-    if namespace_exists(&network) {
-        found.push(format!("network namespace {}", network.namespace()));
+    for namespace in existing_namespaces(&network) {
+        found.push(format!("network namespace {namespace}"));
     }
     if Path::new("/sys/class/net").join(network.outer_link()).exists() {
         found.push(format!("link {}", network.outer_link()));
@@ -49,7 +49,10 @@ pub fn strays(tools: &Path) -> anyhow::Result<Vec<String>> {
     let networks: Vec<Network> = live.iter().copied().map(Network::of).collect();
     let mut strays = Vec::new();
     for name in names_in("/run/netns")?.filter(|name| name.starts_with("metal-")) {
-        if !networks.iter().any(|network| network.namespace() == name) {
+        if !networks
+            .iter()
+            .any(|network| network.namespaces().contains(&name))
+        {
             strays.push(format!("network namespace {name}"));
         }
     }
@@ -62,7 +65,10 @@ pub fn strays(tools: &Path) -> anyhow::Result<Vec<String>> {
         .into_iter()
         .filter(|mount| mount.contains("/metal-"))
     {
-        let ours = |network: &Network| mount.ends_with(&format!("/{}", network.namespace()));
+        let ours = |network: &Network| {
+            let names = network.namespaces();
+            names.iter().any(|name| mount.ends_with(&format!("/{name}")))
+        };
         if !networks.iter().any(ours)
             && !live
                 .iter()
@@ -104,8 +110,8 @@ fn names_in(folder: &str) -> anyhow::Result<impl Iterator<Item = String>> {
 pub(crate) fn remove(slot: Slot) -> anyhow::Result<()> {
     let network = Network::of(slot);
     kill(slot)?;
-    if namespace_exists(&network) {
-        ip(&["netns", "delete", &network.namespace()])?;
+    for namespace in existing_namespaces(&network) {
+        ip(&["netns", "delete", &namespace])?;
     }
     // Goes with the namespace, unless the run died between making the two.
     if Path::new("/sys/class/net").join(network.outer_link()).exists() {
@@ -144,20 +150,27 @@ fn kill(slot: Slot) -> anyhow::Result<()> {
     }
 }
 
-fn namespace_exists(network: &Network) -> bool {
-    Path::new("/run/netns").join(network.namespace()).exists()
+fn existing_namespaces(network: &Network) -> impl Iterator<Item = String> {
+    network
+        .namespaces()
+        .into_iter()
+        .filter(|name| Path::new("/run/netns").join(name).exists())
 }
 
-/// Processes in the slot's network namespace, and the wrappers that are about to enter it.
+/// Processes in the slot's network namespaces, and the wrappers that are about to enter one.
 fn processes(slot: Slot) -> anyhow::Result<Vec<i32>> {
-    let network = Network::of(slot);
-    let namespace = inode(&Path::new("/run/netns").join(network.namespace()));
+    let names = Network::of(slot).namespaces();
+    let namespaces: Vec<_> = names
+        .iter()
+        .filter_map(|name| inode(&Path::new("/run/netns").join(name)))
+        .collect();
     // A zombie has no namespaces any more and is its parent's to reap.
-    let inside =
-        |id: i32| namespace.is_some() && inode(Path::new(&format!("/proc/{id}/ns/net"))) == namespace;
+    let inside = |id: i32| {
+        inode(Path::new(&format!("/proc/{id}/ns/net"))).is_some_and(|own| namespaces.contains(&own))
+    };
     Ok(process_ids()?
         .into_iter()
-        .filter(|id| inside(*id) || enters(*id, &network.namespace()))
+        .filter(|id| inside(*id) || names.iter().any(|name| enters(*id, name)))
         .collect())
 }
 

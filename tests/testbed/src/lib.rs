@@ -10,6 +10,7 @@ mod control_plane;
 pub mod demo;
 pub mod first_cluster;
 pub mod first_machines;
+pub mod lab;
 pub mod leftovers;
 mod network;
 pub mod objects;
@@ -20,7 +21,8 @@ mod wait;
 
 pub use bed::{Bed, Tools};
 pub use control_plane::ControlPlane;
-pub use network::Network;
+pub use lab::Lab;
+pub use network::{Network, Place};
 pub use objects::Object;
 pub use pki::Pki;
 pub use process::{Process, Program};

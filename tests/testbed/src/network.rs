@@ -1,4 +1,5 @@
-//! The network of a run: a namespace of its own and one veth pair that leads to it from the machine.
+//! The network of a run: a namespace of its own and one veth pair that leads to it from the machine. The lab adds a
+//! second namespace, the site's.
 
 use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt;
@@ -7,6 +8,16 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 use crate::run::Slot;
+
+/// Where in the run's network a process lives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Place {
+    /// The namespace in which everything of a run is: API servers, managers, BMCs, machines.
+    #[default]
+    Run,
+    /// What the site brings: its DHCP server and router. Only there while a [`Lab`](crate::Lab) is.
+    Site,
+}
 
 /// A network namespace with a loopback and one address that the machine can reach.
 #[derive(Debug, Clone)]
@@ -43,6 +54,16 @@ impl Network {
         format!("metal-{}", self.slot.0)
     }
 
+    /// The name of the site's namespace, which the lab makes.
+    pub fn site_namespace(&self) -> String {
+        format!("metal-{}-site", self.slot.0)
+    }
+
+    /// The names of all namespaces that a run may have.
+    pub(crate) fn namespaces(&self) -> [String; 2] {
+        [self.namespace(), self.site_namespace()]
+    }
+
     /// The machine's end of the veth pair.
     pub fn outer_link(&self) -> String {
         format!("metal{}", self.slot.0)
@@ -58,10 +79,14 @@ impl Network {
         Ipv4Addr::new(10, 213, self.slot.0, 2)
     }
 
-    /// A command that runs in this namespace and dies with the thread that starts it.
+    /// A command that runs at `place` and dies with the thread that starts it.
     ///
     /// Both wrappers exec in place, so the child's process id is the program's own.
-    pub fn command(&self, program: &std::path::Path) -> Command {
+    pub fn command(&self, place: Place, program: &std::path::Path) -> Command {
+        let namespace = match place {
+            Place::Run => self.namespace(),
+            Place::Site => self.site_namespace(),
+        };
         let mut command = Command::new("ip");
         // A terminal's Ctrl-C is the run's to handle, not each child's.
         command.process_group(0);
@@ -69,7 +94,7 @@ impl Network {
             .args([
                 "netns",
                 "exec",
-                &self.namespace(),
+                &namespace,
                 "setpriv",
                 "--pdeathsig",
                 "KILL",

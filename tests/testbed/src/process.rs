@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use crate::network::Network;
+use crate::network::{Network, Place};
 use crate::wait::until;
 
 /// How to run a program: what the part is made from, again at each start.
@@ -20,6 +20,7 @@ pub struct Program {
     path: PathBuf,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    place: Place,
 }
 
 impl Program {
@@ -29,7 +30,15 @@ impl Program {
             path: path.into(),
             args: Vec::new(),
             env: Vec::new(),
+            place: Place::Run,
         }
+    }
+
+    /// Runs it elsewhere in the run's network.
+    #[must_use]
+    pub fn at(mut self, place: Place) -> Self {
+        self.place = place;
+        self
     }
 
     /// Adds one argument.
@@ -54,7 +63,7 @@ impl Program {
     }
 }
 
-/// A process of the run, inside the run's network namespace. Killed when dropped.
+/// A process of the run, inside the run's network. Killed when dropped.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -98,7 +107,7 @@ impl Process {
             bail!("{} is running already", self.name);
         }
         let output = OpenOptions::new().create(true).append(true).open(&self.log)?;
-        let mut command = self.network.command(&self.program.path);
+        let mut command = self.network.command(self.program.place, &self.program.path);
         command
             .args(&self.program.args)
             .envs(self.program.env.iter().cloned());
