@@ -5,6 +5,7 @@ mod evidence;
 mod inventory;
 
 use std::convert::Infallible;
+use std::fmt::Debug;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -12,7 +13,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use boot_protocols::dhcp::Site as DhcpSite;
 use boot_protocols::ipxe::Endpoint;
-use boot_services::{Config, Directory as _, HttpMetrics, Sighting, dhcp, sightings, tftp};
+use boot_services::http::{self, Config};
+use boot_services::{Directory as _, HttpMetrics, Sighting, dhcp, sightings, tftp};
 use controller_runtime::events::Events;
 use controller_runtime::process::Process;
 use controller_runtime::writer::Writer;
@@ -25,6 +27,7 @@ use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use prometheus_client::registry::Registry;
+use serde::de::DeserializeOwned;
 use tokio::net::{TcpListener, lookup_host};
 use tracing::warn;
 
@@ -60,18 +63,13 @@ pub(crate) async fn start(
         .await
         .with_context(|| format!("--http-port: cannot listen at {}", flags.http_port))?;
     let stop = process.stop();
-    let servers = caches(
+    let servers = cache(
         process,
         "cache of Servers",
-        Api::all(parts.client.clone()),
-        |api| watcher::watcher(api, watcher::Config::default()).boxed(),
+        Api::<Server>::all(parts.client.clone()),
     );
-    let bindings = caches(
-        process,
-        "cache of ServerBindings",
-        Api::all(parts.client.clone()),
-        |api| watcher::metadata_watcher(api, watcher::Config::default()).boxed(),
-    );
+    let bindings = Api::<PartialObjectMeta<ServerBinding>>::all(parts.client.clone());
+    let bindings = cache(process, "cache of ServerBindings", bindings);
 
     let evidence = Arc::new(Evidence::default());
     let writer = Writer::new(parts.client.clone(), BOOT_SERVICES);
@@ -101,7 +99,7 @@ pub(crate) async fn start(
     let metrics = HttpMetrics::register(registry);
     process.start(
         "boot services",
-        endless(boot_services::serve(listener, config, machines, metrics, stop)),
+        endless(http::serve(listener, config, machines, metrics, stop)),
     );
     Ok(())
 }
@@ -192,19 +190,13 @@ impl Machines {
 }
 
 /// A cache of all objects of a kind, kept up to date by a part of the process.
-fn caches<K, O>(
-    process: &mut Process,
-    part: &'static str,
-    api: Api<K>,
-    watch: impl FnOnce(Api<K>) -> futures::stream::BoxStream<'static, watcher::Result<watcher::Event<O>>>,
-) -> Store<O>
+fn cache<K>(process: &mut Process, part: &'static str, api: Api<K>) -> Store<K>
 where
-    K: 'static,
-    O: kube::Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+    K: kube::Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let (store, writer) = reflector::store();
     let stop = process.stop();
-    let stream = watch(api).default_backoff();
+    let stream = watcher(api, watcher::Config::default()).default_backoff();
     process.start(part, async move {
         let mut stream = std::pin::pin!(reflector::reflector(writer, stream));
         loop {
