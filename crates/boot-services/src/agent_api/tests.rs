@@ -218,7 +218,7 @@ fn all_machines_together_get_their_burst_of_calls() {
     let config = Config {
         endpoint: boot_protocols::ipxe::Endpoint::new("10.77.0.3", 8081).unwrap(),
         data_dir: "/".into(),
-        disk_method: Default::default(),
+        disk_method: boot_protocols::ipxe::DiskMethod::IpxeExit,
         extra_agent_kernel_args: Vec::new(),
         poll: EVERY,
         agent_wait: EVERY,
@@ -231,7 +231,7 @@ fn all_machines_together_get_their_burst_of_calls() {
     let refilled = begun.elapsed().as_secs_f64() * f64::from(PER_SECOND_OVERALL);
     assert!(admitted >= 200, "{admitted}");
     assert!(
-        admitted as f64 <= 201.0 + refilled,
+        f64::from(u32::try_from(admitted).unwrap()) <= 201.0 + refilled,
         "{admitted}, {refilled} refilled"
     );
     let status = api.admit(other(5000)).unwrap_err();
