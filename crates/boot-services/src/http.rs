@@ -76,7 +76,7 @@ pub async fn serve<D: Directory>(
     .await;
 }
 
-fn router<D: Directory>(config: Config, directory: Arc<D>, metrics: HttpMetrics) -> Router {
+pub(crate) fn router<D: Directory>(config: Config, directory: Arc<D>, metrics: HttpMetrics) -> Router {
     let agent_api = AgentApi::new(Arc::clone(&directory), &config, metrics.clone());
     // five bytes of each message are gRPC's own
     let agent_api = AgentServer::new(agent_api).max_decoding_message_size(MAX_BODY - 5);
@@ -114,10 +114,8 @@ fn script(script: &ipxe::Script) -> Response {
 
 /// A file of `env/` or `tftp/`. What leaves its folder, by dots or by a link, is not there.
 async fn file<D>(State(app): State<Arc<App<D>>>, Path(path): Path<String>, request: Request) -> Response {
-    let folder = match request.uri().path().starts_with("/env/") {
-        true => "env",
-        false => "tftp",
-    };
+    let is_env = request.uri().path().starts_with("/env/");
+    let folder = if is_env { "env" } else { "tftp" };
     let folder = app.config.data_dir.join(folder);
     let file = folder.join(path.trim_start_matches('/'));
     let opened = tokio::task::spawn_blocking(move || {

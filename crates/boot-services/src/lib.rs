@@ -4,6 +4,8 @@
 mod agent_api;
 pub mod dhcp;
 mod directory;
+#[cfg(test)]
+mod fake;
 mod files;
 mod hint;
 pub mod http;

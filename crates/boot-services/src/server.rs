@@ -147,3 +147,6 @@ fn notice_dead_peers(stream: &TcpStream) -> std::io::Result<()> {
     socket.set_tcp_user_timeout(Some(DEAD))?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(DEAD).with_interval(DEAD / 3))
 }
+
+#[cfg(test)]
+mod tests;
