@@ -1,4 +1,4 @@
-//! What a machine really is, behind its model: memory only, or later a virtual machine.
+//! What a machine really is, behind its model: memory only, or a virtual machine ([`crate::qemu`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,7 @@
 //! The fleet file: one versioned YAML that describes every simulated BMC.
 
+mod qemu;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -8,6 +10,7 @@ use std::time::Duration;
 use hardware_types::{BootMode, Mac, ServerId};
 use serde::Deserialize;
 
+pub use self::qemu::{Bus, DiskConfig, Pxe, QemuConfig};
 use crate::machine::{BootDevice, PowerPolicy, Settings, Timings};
 use crate::users::{Role, UserError, Users};
 
@@ -177,6 +180,8 @@ pub struct MachineConfig {
     /// How long things take.
     #[serde(default)]
     pub timings: TimingsConfig,
+    /// The virtual machine it is; absent: it exists in memory only.
+    pub qemu: Option<QemuConfig>,
 }
 
 /// How long things take, as durations such as `500ms`, `2s`, `1m`.
@@ -195,9 +200,9 @@ pub struct TimingsConfig {
     /// From a request to shut down until the host is off.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::required")]
     pub soft_off: Duration,
-    /// Self test until the boot device is chosen.
-    #[serde(with = "jiff::fmt::serde::unsigned_duration::required")]
-    pub post: Duration,
+    /// Self test until the boot device is chosen; see [`MachineConfig::post`].
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::optional")]
+    pub post: Option<Duration>,
     /// Validity of IPMI boot flags.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::required")]
     pub flag_lapse: Duration,
@@ -210,7 +215,7 @@ impl Default for TimingsConfig {
             off: Duration::from_secs(1),
             cycle_pause: Duration::from_secs(1),
             soft_off: Duration::from_secs(5),
-            post: Duration::from_secs(5),
+            post: None,
             flag_lapse: Duration::from_mins(1),
         }
     }
@@ -329,6 +334,7 @@ impl BmcConfig {
                 .iter()
                 .map(|mac| ("MAC address", mac.to_string())),
         );
+        values.extend(self.machine.qemu.iter().flat_map(QemuConfig::unique_values));
         values
     }
 
@@ -361,11 +367,25 @@ impl BmcConfig {
                 device.as_str()
             ));
         }
-        Ok(())
+        match &self.machine.qemu {
+            Some(qemu) => qemu.check(&self.machine).or_else(error),
+            None => Ok(()),
+        }
     }
 }
 
 impl MachineConfig {
+    /// How long the simulated self test takes: as configured, else 5 s in memory and nothing with QEMU, whose own
+    /// firmware takes its time.
+    pub fn post(&self) -> Duration {
+        let default = if self.qemu.is_some() {
+            Duration::ZERO
+        } else {
+            Duration::from_secs(5)
+        };
+        self.timings.post.unwrap_or(default)
+    }
+
     /// What the machine model needs of it.
     pub fn settings(&self) -> Settings {
         let TimingsConfig {
@@ -373,7 +393,7 @@ impl MachineConfig {
             off,
             cycle_pause,
             soft_off: _,
-            post,
+            post: _,
             flag_lapse,
         } = self.timings;
         Settings {
@@ -381,7 +401,7 @@ impl MachineConfig {
                 on,
                 off,
                 cycle_pause,
-                post,
+                post: self.post(),
                 flag_lapse,
             },
             boot_order: self.boot_order.clone(),

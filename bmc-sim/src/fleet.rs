@@ -11,13 +11,14 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::backend::InMemory;
+use crate::backend::{Backend, HostEvents, InMemory};
 use crate::bmc::Bmc;
 use crate::clock::Clock;
 use crate::config::{BmcConfig, FleetConfig};
 use crate::control;
 use crate::ipmi_front::IpmiFront;
 use crate::power_log::PowerLog;
+use crate::qemu::Qemu;
 use crate::redfish_front::{self, RedfishFront, TlsError};
 use crate::users::UserError;
 
@@ -41,6 +42,14 @@ pub enum StartError {
         bmc: String,
         /// Why.
         source: UserError,
+    },
+    /// There is no thread for the virtual machine of a BMC.
+    #[error("BMC {bmc:?}: cannot start a thread for QEMU")]
+    Thread {
+        /// The BMC.
+        bmc: String,
+        /// Why.
+        source: std::io::Error,
     },
 }
 
@@ -119,11 +128,7 @@ impl Fleet {
                 source,
             })?;
         let (events, received) = tokio::sync::mpsc::unbounded_channel();
-        let backend = Box::new(InMemory::new(
-            clock.clone(),
-            config.machine.timings.soft_off,
-            events,
-        ));
+        let backend = self.backend(config, events)?;
         let seed = seed(fleet.seed, &config.name);
         let bmc = Arc::new(Bmc::new(config.clone(), users, seed, backend, clock, log));
 
@@ -160,6 +165,20 @@ impl Fleet {
         self.by_name.insert(member.bmc.name().clone(), self.members.len());
         self.members.push(member);
         Ok(())
+    }
+
+    fn backend(&self, config: &BmcConfig, events: HostEvents) -> Result<Box<dyn Backend>, StartError> {
+        let (clock, machine) = (self.clock.clone(), &config.machine);
+        let Some(qemu) = &machine.qemu else {
+            return Ok(Box::new(InMemory::new(clock, machine.timings.soft_off, events)));
+        };
+        let (backend, supervisor) =
+            Qemu::new(&config.name, machine, qemu, clock, events).map_err(|source| StartError::Thread {
+                bmc: config.name.clone(),
+                source,
+            })?;
+        self.tasks.spawn(supervisor.run(self.stop.clone()));
+        Ok(Box::new(backend))
     }
 
     /// Serves the control API; returns the address it really listens at.

@@ -37,7 +37,8 @@ fn a_fleet_file_gives_values_and_defaults() {
     let [one, two] = &fleet.bmcs[..] else {
         panic!("two BMCs")
     };
-    assert_eq!(one.machine.timings.post, Duration::from_millis(500));
+    assert_eq!(one.machine.post(), Duration::from_millis(500));
+    assert_eq!(two.machine.post(), Duration::from_secs(5));
     assert_eq!(one.machine.timings.flag_lapse, Duration::from_mins(1));
     assert_eq!(one.machine.boot_order, [BootDevice::Disk, BootDevice::Network]);
     assert_eq!(two.machine.boot_order, [BootDevice::Network, BootDevice::Disk]);
