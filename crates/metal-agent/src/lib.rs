@@ -1,0 +1,16 @@
+//! First process of a machine that booted to be discovered: it says what the machine is, then does as it is told.
+//!
+//! [`agent::run`] is the whole story over the trait [`Host`]; [`Machine`] is the host that the kernel gives to its first
+//! process. Nothing here writes to a disk.
+
+pub mod agent;
+pub mod arguments;
+pub mod dhcp;
+mod host;
+pub mod inventory;
+mod machine;
+pub mod modules;
+pub mod network;
+
+pub use host::Host;
+pub use machine::Machine;
