@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -58,6 +58,8 @@ pub(crate) struct Fake {
     pub(crate) is_down: AtomicBool,
     /// Never answers.
     pub(crate) hangs: AtomicBool,
+    /// Questions that hang.
+    pub(crate) waiting: AtomicUsize,
     pub(crate) refusal: Mutex<Option<RegisterError>>,
     pub(crate) registered: Mutex<Vec<Registration>>,
     pub(crate) addresses: Mutex<Vec<Address>>,
@@ -73,6 +75,7 @@ impl Fake {
 impl Directory for Fake {
     async fn view(&self, id: ServerId) -> Result<Option<View>, Unavailable> {
         if self.hangs.load(Ordering::Relaxed) {
+            self.waiting.fetch_add(1, Ordering::Relaxed);
             std::future::pending::<()>().await;
         }
         if self.is_down.load(Ordering::Relaxed) {

@@ -101,8 +101,11 @@ async fn a_request_that_takes_too_long_is_answered_with_503() {
     let mut stream = running.connect().await;
     let request = format!("GET /ipxe?uuid={UUID} HTTP/1.1\r\nHost: boot\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
-    // the request is under way once it was read: virtual time then goes to the deadline
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let deadline = Instant::now() + PATIENCE;
+    while running.directory.waiting.load(Ordering::Relaxed) == 0 {
+        assert!(Instant::now() < deadline, "the directory is not asked");
+        sleep(Duration::from_millis(10)).await;
+    }
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(31)).await;
     tokio::time::resume();
