@@ -17,7 +17,7 @@ use prometheus_client::registry::Registry;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::http::{Config, router};
@@ -186,6 +186,18 @@ impl Running {
         let mut stream = self.connect().await;
         stream.write_all(head.as_bytes()).await.unwrap();
         read_answer(&mut stream).await
+    }
+
+    /// Waits until so many questions hang.
+    pub(crate) async fn asked(&self, count: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.directory.waiting.load(Ordering::Relaxed) < count {
+            assert!(
+                Instant::now() < deadline,
+                "fewer than {count} questions come through"
+            );
+            sleep(Duration::from_millis(10)).await;
+        }
     }
 
     pub(crate) async fn agent(&self) -> AgentClient<tonic::transport::Channel> {
