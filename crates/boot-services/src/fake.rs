@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use prometheus_client::registry::Registry;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::http::{Config, router};
@@ -58,6 +58,8 @@ pub(crate) struct Fake {
     pub(crate) is_down: AtomicBool,
     /// Never answers.
     pub(crate) hangs: AtomicBool,
+    /// Questions that hang.
+    pub(crate) waiting: AtomicUsize,
     pub(crate) refusal: Mutex<Option<RegisterError>>,
     pub(crate) registered: Mutex<Vec<Registration>>,
     pub(crate) addresses: Mutex<Vec<Address>>,
@@ -73,6 +75,7 @@ impl Fake {
 impl Directory for Fake {
     async fn view(&self, id: ServerId) -> Result<Option<View>, Unavailable> {
         if self.hangs.load(Ordering::Relaxed) {
+            self.waiting.fetch_add(1, Ordering::Relaxed);
             std::future::pending::<()>().await;
         }
         if self.is_down.load(Ordering::Relaxed) {
@@ -183,6 +186,18 @@ impl Running {
         let mut stream = self.connect().await;
         stream.write_all(head.as_bytes()).await.unwrap();
         read_answer(&mut stream).await
+    }
+
+    /// Waits until so many questions hang.
+    pub(crate) async fn asked(&self, count: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.directory.waiting.load(Ordering::Relaxed) < count {
+            assert!(
+                Instant::now() < deadline,
+                "fewer than {count} questions come through"
+            );
+            sleep(Duration::from_millis(10)).await;
+        }
     }
 
     pub(crate) async fn agent(&self) -> AgentClient<tonic::transport::Channel> {

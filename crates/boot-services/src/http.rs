@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use boot_protocols::ipxe::{self, DiskMethod, Endpoint};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tower_http::limit::RequestBodyLimitLayer;
@@ -29,6 +30,8 @@ use crate::{Directory, HttpMetrics};
 
 /// Longest body of a request, in bytes.
 pub const MAX_BODY: usize = 1024 * 1024;
+/// Calls of agents under way at one time; more wait. Each may hold a whole body in memory.
+pub(crate) const MAX_CALLS: usize = 64;
 /// A request is answered within this time; the download of a file may take longer.
 const ANSWER: Duration = Duration::from_secs(30);
 
@@ -85,10 +88,16 @@ pub(crate) fn router<D: Directory>(config: Config, directory: Arc<D>, metrics: H
         directory,
         metrics: metrics.clone(),
     });
+    let agent_api = Router::new()
+        .route_service("/api.Agent/{call}", agent_api)
+        .layer(from_fn_with_state(
+            Arc::new(Semaphore::new(MAX_CALLS)),
+            take_turns,
+        ));
     Router::new()
         .route("/boot.ipxe", get(first_script::<D>))
         .route("/ipxe", get(answer::ipxe::<D>))
-        .route_service("/api.Agent/{call}", agent_api)
+        .merge(agent_api)
         .layer(TimeoutLayer::with_status_code(
             StatusCode::SERVICE_UNAVAILABLE,
             ANSWER,
@@ -126,6 +135,13 @@ async fn file<D>(State(app): State<Arc<App<D>>>, Path(path): Path<String>, reque
     }
     tracing::debug!(file = %file.display(), "file asked for");
     ServeFile::new(file).oneshot(request).await.into_response()
+}
+
+/// Waits until fewer than [`MAX_CALLS`] are under way; the body stays with the sender for so long.
+async fn take_turns(State(calls): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    // nobody closes it
+    let _turn = calls.acquire().await;
+    next.run(request).await
 }
 
 async fn count(State(metrics): State<HttpMetrics>, request: Request, next: Next) -> Response {

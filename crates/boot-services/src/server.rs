@@ -24,6 +24,8 @@ use tower::ServiceExt as _;
 const MAX_HEAD: u32 = 16 * 1024;
 /// Requests under way at one time on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 16;
+/// Bytes of bodies that a HTTP/2 connection may send ahead, of each request and of all.
+const WINDOWS: [u32; 2] = [64 * 1024, 256 * 1024];
 /// After so long without an acknowledgement the other side is taken for switched off.
 const DEAD: Duration = Duration::from_secs(30);
 /// What is under way when the server stops has so long to end.
@@ -114,6 +116,8 @@ async fn connection(
         .keep_alive_interval(DEAD)
         .keep_alive_timeout(DEAD)
         .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(WINDOWS[0])
+        .initial_connection_window_size(WINDOWS[1])
         .max_header_list_size(MAX_HEAD);
     // hyper's timer begins when it knows the version: who says nothing, or half of HTTP/2's preface, is out of its sight
     let silent = async {

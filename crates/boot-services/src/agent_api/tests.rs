@@ -1,12 +1,16 @@
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
 use agent_protocol::api::agent_client::AgentClient;
 use hardware_types::Mac;
 use lifecycle::boot::NotTaken;
 use prometheus_client::registry::Registry;
+use tokio::time::timeout;
 use tonic::transport::Channel;
 
 use super::*;
-use crate::fake::{Fake, MAC, Running, UUID, id, start, view};
-use crate::http::MAX_BODY;
+use crate::fake::{Fake, MAC, PATIENCE, Running, UUID, id, start, view};
+use crate::http::{MAX_BODY, MAX_CALLS};
 
 fn report(uuid: &str) -> api::CreateServerRequest {
     let system = api::SystemInformation {
@@ -226,7 +230,7 @@ fn all_machines_together_get_their_burst_of_calls() {
     let metrics = HttpMetrics::register(&mut Registry::default());
     let api = AgentApi::new(Arc::new(Fake::default()), &config, metrics);
     let other = |n: u32| UUID.replace("4c4c4544", &format!("{n:08x}")).parse().unwrap();
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let admitted = (0..1000).filter(|n| api.admit(other(*n)).is_ok()).count();
     let refilled = begun.elapsed().as_secs_f64() * f64::from(PER_SECOND_OVERALL);
     assert!(admitted >= 200, "{admitted}");
@@ -239,6 +243,27 @@ fn all_machines_together_get_their_burst_of_calls() {
         status.message().contains("200 at once and 50 per second"),
         "{status:?}"
     );
+}
+
+#[tokio::test]
+async fn as_many_calls_as_allowed_are_under_way_and_one_more_waits() {
+    let running = start().await;
+    running.directory.hangs.store(true, Ordering::Relaxed);
+    let mut calls = tokio::task::JoinSet::new();
+    for n in 0..MAX_CALLS {
+        let mut client = running.agent().await;
+        let mut question = question(0);
+        question.uuid = UUID.replace("4c4c4544", &format!("{n:08x}"));
+        calls.spawn(async move { client.poll(question).await });
+    }
+    running.asked(MAX_CALLS).await;
+    let mut client = running.agent().await;
+    let mut one_more = tokio::spawn(async move { client.create_server(report(UUID)).await });
+    let early = timeout(Duration::from_millis(300), &mut one_more).await;
+    assert!(early.is_err(), "one more is let in");
+    calls.abort_all();
+    let done = timeout(PATIENCE, one_more).await.unwrap();
+    done.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -256,5 +281,6 @@ async fn a_message_as_long_as_allowed_is_read_and_one_byte_more_is_not() {
     assert_eq!(read.code(), Code::InvalidArgument, "{read:?}");
     assert!(read.message().contains("hostname is"), "{read:?}");
     let refused = client.create_server(of_length(MAX_BODY - 4)).await.unwrap_err();
-    assert_ne!(refused.code(), Code::InvalidArgument, "{refused:?}");
+    assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");
+    assert!(refused.message().contains("1048571"), "{refused:?}");
 }

@@ -101,8 +101,7 @@ async fn a_request_that_takes_too_long_is_answered_with_503() {
     let mut stream = running.connect().await;
     let request = format!("GET /ipxe?uuid={UUID} HTTP/1.1\r\nHost: boot\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
-    // the request is under way once it was read: virtual time then goes to the deadline
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    running.asked(1).await;
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(31)).await;
     tokio::time::resume();
@@ -110,15 +109,31 @@ async fn a_request_that_takes_too_long_is_answered_with_503() {
 }
 
 #[tokio::test]
-async fn stopping_ends_idle_connections_at_once_and_the_port_is_free() {
+async fn stopping_ends_idle_connections_at_once_and_frees_the_port() {
     let running = start().await;
     let mut idle = running.connect().await;
     let mut agent = running.agent().await;
     let _ = agent.poll(agent_protocol::api::PollRequest::default()).await;
     running.stop.cancel();
-    let ended = timeout(DRAIN + Duration::from_secs(2), running.task).await;
+    let ended = timeout(DRAIN / 2, running.task).await;
     ended.expect("the server does not end").unwrap();
     let mut byte = [0];
     assert!(matches!(idle.read(&mut byte).await, Ok(0) | Err(_)));
     TcpListener::bind(running.address).await.unwrap();
+}
+
+#[tokio::test]
+async fn stopping_cuts_what_hangs() {
+    let running = start().await;
+    let mut hanging = running.connect().await;
+    running.directory.hangs.store(true, Ordering::Relaxed);
+    let request = format!("GET /ipxe?uuid={UUID} HTTP/1.1\r\nHost: boot\r\n\r\n");
+    hanging.write_all(request.as_bytes()).await.unwrap();
+    running.asked(1).await;
+    running.stop.cancel();
+    let ended = timeout(DRAIN + Duration::from_secs(2), running.task).await;
+    ended.expect("the server does not end").unwrap();
+    let mut said = Vec::new();
+    let _ = hanging.read_to_end(&mut said).await;
+    assert!(said.is_empty(), "{said:?}");
 }
