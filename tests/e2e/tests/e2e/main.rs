@@ -11,6 +11,7 @@
 mod api;
 mod clusters;
 mod docs;
+mod lab;
 mod leases;
 mod power;
 mod runs;
@@ -50,6 +51,7 @@ fn main() {
             a_wrong_password_is_shown_once_whoever_leads, nothing_is_sent_to_a_machine_that_is_not_ours_to_power,
             a_dead_bmc_is_named_and_its_neighbour_is_not_delayed,
             a_killed_manager_finishes_a_cycle_without_doubling_it;
+        alone lab: a_machine_gets_an_address_from_the_site, a_lab_belongs_to_its_run_and_can_be_made_again;
         beside runs: a_killed_run_is_cleaned_up_by_the_next, a_run_ends_without_a_trace_beside_another;
         beside waits: a_failed_wait_shows_objects_conditions_and_logs, the_written_kubeconfigs_work_from_a_terminal;
         beside writers: a_status_is_written_once_and_others_keep_theirs, a_stale_transition_is_refused;

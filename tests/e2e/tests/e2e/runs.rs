@@ -10,10 +10,11 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::Mutex;
 
 /// The lines after which a run is killed: from its first possessions to its last.
-const KILL_AFTER: [&str; 5] = [
+const KILL_AFTER: [&str; 6] = [
     "has its network",
     "both API servers are ready",
     "managers are ready",
+    "the provisioning network is up",
     "their power is shown",
     "up to what it waits for",
 ];
