@@ -5,6 +5,7 @@
 mod assets;
 mod capture;
 mod initramfs;
+mod machines;
 mod modules;
 
 use std::net::Ipv4Addr;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 pub use self::assets::{agent, assets};
 pub use self::capture::Capture;
+pub use self::machines::{Machine, Machines};
 use crate::Bed;
 use crate::network::{Network, Place, ip};
 use crate::process::{Process, Program};
