@@ -82,13 +82,11 @@ impl BootFlags {
     /// The address by which machines reach this manager, and the port.
     pub(crate) fn endpoint(&self) -> anyhow::Result<Endpoint> {
         let host = match self.api_endpoint.as_str() {
-            "" | "-" => std::env::var("API_ENDPOINT").context(
-                "say by which address machines reach this manager: give --api-endpoint, or set API_ENDPOINT",
-            )?,
+            "" | "-" => std::env::var("API_ENDPOINT")
+                .context("say by which address machines reach this manager: give --api-endpoint, or set API_ENDPOINT")?,
             host => host.to_owned(),
         };
-        Endpoint::new(&host, self.api_port)
-            .with_context(|| format!("--api-endpoint: {host:?} cannot be used"))
+        Endpoint::new(&host, self.api_port).with_context(|| format!("--api-endpoint: {host:?} cannot be used"))
     }
 
     /// Kernel arguments to add to the agent's, or to put in their place.
@@ -238,12 +236,7 @@ mod tests {
         let boot = parse(&["--api-endpoint=fd77::3", "--api-port=80"]).unwrap().boot;
         assert_eq!(boot.endpoint().unwrap().to_string(), "[fd77::3]:80");
         assert_eq!(boot.extra_agent_kernel_args(), [""; 0]);
-        let boot = parse(&[
-            "--api-endpoint=a b",
-            "--extra-agent-kernel-args=console=ttyS1  -x",
-        ])
-        .unwrap()
-        .boot;
+        let boot = parse(&["--api-endpoint=a b", "--extra-agent-kernel-args=console=ttyS1  -x"]).unwrap().boot;
         assert!(boot.endpoint().unwrap_err().to_string().contains("\"a b\""));
         assert_eq!(boot.extra_agent_kernel_args(), ["console=ttyS1", "-x"]);
     }

@@ -93,7 +93,6 @@ fn site_options(leases: &Path) -> Vec<String> {
         "--bind-interfaces",
         // A probe of each address would cost each machine 3 s.
         "--no-ping",
-        "--dhcp-authoritative",
         "--dhcp-range=10.77.0.100,10.77.0.200,255.255.255.0,1h",
         "--enable-ra",
         "--dhcp-range=fd77::,ra-only,64",

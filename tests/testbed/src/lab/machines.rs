@@ -1,7 +1,9 @@
 //! Two simulated machines on the lab's network that really boot, behind an IPMI and a Redfish BMC.
 
 use std::fs;
+use std::io;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +19,9 @@ use crate::{Bed, Process};
 const CONTROL_PORT: u16 = 6200;
 /// How long the simulator may take to start, and to answer.
 const ANSWERS: Duration = Duration::from_secs(20);
+
+/// What the simulator calls the log of a machine's console; it appends.
+const SERIAL_LOG: &str = "serial.log";
 
 /// The taps that the fleet file names.
 const TAPS: [&str; 3] = ["m1-nic0", "m1-nic1", "m2-nic0"];
@@ -83,6 +88,14 @@ impl Machines {
     /// Makes their taps, starts the simulator and waits until it answers.
     pub async fn plug_in(bed: &Bed, lab: &Lab) -> anyhow::Result<Self> {
         let folder = bed.run().folder().join("machines");
+        for machine in Machine::ALL {
+            show_console(
+                &bed.run().folder().join("log"),
+                &folder_of(&folder, machine),
+                machine,
+            )
+            .with_context(|| format!("cannot make the console's log of {}", machine.bmc()))?;
+        }
         for tap in TAPS {
             lab.tap(tap)?;
         }
@@ -130,12 +143,9 @@ impl Machines {
 
     /// All that a machine wrote to its serial console since it was plugged in. Empty before its first boot.
     pub fn serial_log(&self, machine: Machine) -> anyhow::Result<String> {
-        let path = folder_of(&self.folder, machine).join("serial.log");
-        match fs::read(&path) {
-            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
-            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-        }
+        let path = folder_of(&self.folder, machine).join(SERIAL_LOG);
+        let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// The file that is a machine's disk.
@@ -151,6 +161,16 @@ impl Machines {
 
 fn folder_of(folder: &Path, machine: Machine) -> PathBuf {
     folder.join((machine.at() + 1).to_string())
+}
+
+/// Makes the log of a machine's console, and one of the run's logs of it: shown and kept as the others are.
+fn show_console(logs: &Path, folder: &Path, machine: Machine) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let serial = folder.join(SERIAL_LOG);
+    fs::write(&serial, "")?;
+    let link = logs.join(format!("{}-console.log", machine.bmc()));
+    fs::remove_file(&link).ok();
+    symlink(serial, link)
 }
 
 /// The simulator's fleet file.
