@@ -222,6 +222,8 @@ impl Bed {
             .flatten()
             .flatten()
             .map(|entry| entry.path())
+            // A capture is no text.
+            .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
             .collect();
         logs.sort();
         for log in logs {

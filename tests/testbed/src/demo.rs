@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::first_cluster::{self, FirstCluster};
 use crate::first_machines::FirstMachines;
-use crate::{Bed, Tools};
+use crate::{Bed, Lab, Tools};
 
 /// How long one step of the job may take, on a noisy machine.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -53,6 +53,12 @@ impl Demo {
         let start = Instant::now();
         let tell = move |line: &str| say(&format!("{:>5.1} s  {line}", start.elapsed().as_secs_f64()));
         let bed = Bed::start(Tools::from_env()?, &tell).await?;
+        let _lab = Lab::start(&bed).await?;
+        tell(&format!(
+            "the provisioning network is up: our end is {}, the site's DHCP server {}",
+            Lab::BOOT_SERVICES,
+            Lab::SITE
+        ));
         let machines = FirstMachines::plug_in(&bed)?;
         tell(
             "two machines are plugged in, one behind an IPMI and one behind a Redfish BMC; the manager is up",

@@ -5,6 +5,7 @@
 mod assets;
 mod capture;
 mod initramfs;
+mod machines;
 mod modules;
 
 use std::net::Ipv4Addr;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 pub use self::assets::{agent, assets};
 pub use self::capture::Capture;
+pub use self::machines::{Machine, Machines};
 use crate::Bed;
 use crate::network::{Network, Place, ip};
 use crate::process::{Process, Program};
@@ -91,7 +93,6 @@ fn site_options(leases: &Path) -> Vec<String> {
         "--bind-interfaces",
         // A probe of each address would cost each machine 3 s.
         "--no-ping",
-        "--dhcp-authoritative",
         "--dhcp-range=10.77.0.100,10.77.0.200,255.255.255.0,1h",
         "--enable-ra",
         "--dhcp-range=fd77::,ra-only,64",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, bail};
-use testbed::Bed;
+use testbed::{Bed, Place};
 
 use crate::shell::at_home;
 
@@ -71,7 +71,7 @@ fn session(page: &str) -> Vec<String> {
 fn run(bed: &Bed, root: &Path, script: &str) -> anyhow::Result<()> {
     let script =
         format!("set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\nset -x\n{script}");
-    let mut command = bed.run().network().command(Path::new("timeout"));
+    let mut command = bed.run().network().command(Place::Run, Path::new("timeout"));
     command
         .args(["--kill-after=5", "300", "bash", "-c", &script])
         .current_dir(root)

@@ -10,13 +10,16 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::Mutex;
 
 /// The lines after which a run is killed: from its first possessions to its last.
-const KILL_AFTER: [&str; 5] = [
+const KILL_AFTER: [&str; 6] = [
     "has its network",
     "both API servers are ready",
     "managers are ready",
+    LAB_IS_UP,
     "their power is shown",
     "up to what it waits for",
 ];
+
+const LAB_IS_UP: &str = "the provisioning network is up";
 
 /// Any run that starts cleans up after dead ones, so these tests must not overlap.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
@@ -74,6 +77,7 @@ fn demo_binary() -> anyhow::Result<PathBuf> {
 pub(crate) async fn a_killed_run_is_cleaned_up_by_the_next(bed: &Bed) -> anyhow::Result<()> {
     let _alone = ONE_AT_A_TIME.lock().await;
     let tools = bed.tools().folder();
+    let mut has_site = false;
     for line in KILL_AFTER {
         let mut demo = Demo::start().await?;
         if line != KILL_AFTER[0] {
@@ -87,6 +91,13 @@ pub(crate) async fn a_killed_run_is_cleaned_up_by_the_next(bed: &Bed) -> anyhow:
         let left = leftovers::find(slot)?;
         assert!(
             left.iter().any(|item| item.starts_with("network namespace")),
+            "killed after {line:?} it left {left:?}"
+        );
+        has_site |= line == LAB_IS_UP;
+        let site = format!("network namespace metal-{}-site", slot.0);
+        assert_eq!(
+            left.contains(&site),
+            has_site,
             "killed after {line:?} it left {left:?}"
         );
         assert!(
