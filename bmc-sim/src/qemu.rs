@@ -223,13 +223,11 @@ impl Host {
 
 /// How a QEMU ended that closed its socket; it is killed if it does not end.
 async fn end(child: &mut Child) -> io::Result<ExitStatus> {
-    match tokio::time::timeout(END, child.wait()).await {
-        Ok(status) => status,
-        Err(_) => {
-            child.start_kill()?;
-            child.wait().await
-        }
+    if let Ok(status) = tokio::time::timeout(END, child.wait()).await {
+        return status;
     }
+    child.start_kill()?;
+    child.wait().await
 }
 
 /// What the host does next; never, while there is none.
