@@ -94,8 +94,8 @@ enum StartError {
     Ended { status: ExitStatus, stderr: String },
     #[error("QEMU did not speak within {} s: {stderr}", START.as_secs())]
     Silent { stderr: String },
-    #[error("cannot speak with QEMU: {0}")]
-    Io(#[from] io::Error),
+    #[error("cannot wait for QEMU: {0}")]
+    Wait(#[from] io::Error),
 }
 
 /// What to do about an end like this.
@@ -161,14 +161,17 @@ impl Supervisor {
         let date = self.clock.date(self.clock.now());
         let Launched { mut child, qmp } = self.launcher.launch(order, date).await?;
         let connected = async { Qmp::start(qmp.accept().await?.0).await };
-        let stderr = || self.blueprint.stderr();
         tokio::select! {
             qmp = tokio::time::timeout(START, connected) => match qmp {
-                Ok(qmp) => Ok(Host { run, child, qmp: qmp? }),
-                Err(_) => Err(StartError::Silent { stderr: stderr() }),
+                Ok(Ok(qmp)) => return Ok(Host { run, child, qmp }),
+                Ok(Err(error)) => tracing::debug!(%error, "QEMU closed its socket"),
+                Err(_) => return Err(StartError::Silent { stderr: self.blueprint.stderr() }),
             },
-            status = child.wait() => Err(StartError::Ended { status: status?, stderr: stderr() }),
+            _ = child.wait() => {}
         }
+        let status = end(&mut child).await?;
+        let stderr = self.blueprint.stderr();
+        Err(StartError::Ended { status, stderr })
     }
 
     /// Over when the process is: the next one may have its taps and disks.
@@ -193,8 +196,7 @@ impl Supervisor {
         let event = match event {
             Ok(event) => event,
             Err(error) => {
-                let ended = tokio::time::timeout(END, host.child.wait()).await;
-                let status = ended.ok().and_then(Result::ok).map(|status| status.to_string());
+                let status = end(&mut host.child).await.map(|status| status.to_string()).ok();
                 let (bmc, stderr) = (&self.blueprint.name, self.blueprint.stderr());
                 tracing::error!(%bmc, %error, status, stderr, "QEMU ended unexpectedly; the host's power goes off");
                 HostEvent::ShutDown
@@ -217,6 +219,15 @@ impl Host {
             tracing::debug!(%error, "QEMU had ended before it was killed");
         }
     }
+}
+
+/// How a QEMU ended that closed its socket; it is killed if it does not end.
+async fn end(child: &mut Child) -> io::Result<ExitStatus> {
+    if let Ok(status) = tokio::time::timeout(END, child.wait()).await {
+        return status;
+    }
+    child.start_kill()?;
+    child.wait().await
 }
 
 /// What the host does next; never, while there is none.

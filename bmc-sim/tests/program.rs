@@ -4,54 +4,8 @@
 
 mod common;
 
-use std::path::Path;
-use std::process::Stdio;
-
 use common::FLEET;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStderr, Command};
-
-struct Program {
-    child: Child,
-    stderr: Lines<BufReader<ChildStderr>>,
-}
-
-impl Program {
-    fn start(fleet: &Path, args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_bmc-sim"))
-            .arg("--config")
-            .arg(fleet)
-            .args(args)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap()).lines();
-        Self { child, stderr }
-    }
-
-    /// Reads up to the line that starts so.
-    async fn says(&mut self, start: &str) -> String {
-        while let Some(line) = self.stderr.next_line().await.unwrap() {
-            if line.trim().starts_with(start) {
-                return line.trim().to_owned();
-            }
-        }
-        panic!("the program ended without {start:?}")
-    }
-
-    async fn signal(&self, name: &str) {
-        let pid = self.child.id().unwrap().to_string();
-        assert!(common::run("kill", &["-s", name, &pid]).await.ok);
-    }
-}
-
-fn file(text: &str) -> tempfile::NamedTempFile {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), text).unwrap();
-    file
-}
+use common::program::{Program, file};
 
 #[tokio::test]
 async fn it_says_what_listens_where_and_ends_cleanly_on_both_signals() {

@@ -160,7 +160,7 @@ impl DiskConfig {
     fn check(&self) -> Result<(), String> {
         let file = self.file.display();
         if self.file.file_name().is_none() {
-            return Err(format!("machine.qemu.disks: {:?} is no file", self.file));
+            return Err(format!("machine.qemu.disks: \"{file}\" is no file"));
         }
         if !(1..=DISK_SIZE).contains(&self.size_mib) {
             let size = self.size_mib;

@@ -15,12 +15,14 @@ pub(super) struct Qmp {
     writer: OwnedWriteHalf,
 }
 
-/// A line of QEMU. The greeting and `return` of a command have neither field.
+/// A line of QEMU. The greeting has none of these.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Message {
     event: String,
     data: Data,
+    #[serde(rename = "return")]
+    answer: Option<serde::de::IgnoredAny>,
     error: Option<QmpError>,
 }
 
@@ -36,12 +38,14 @@ struct QmpError {
 }
 
 impl Qmp {
-    /// Speaks to a QEMU that has just started and is paused: leaves negotiation and lets it run.
+    /// Speaks to a QEMU that has just started and is paused: leaves negotiation and lets it run. It answers when all
+    /// its devices are there; an error is its end.
     pub(super) async fn start(stream: UnixStream) -> io::Result<Self> {
         let (reader, writer) = stream.into_split();
         let lines = BufReader::new(reader).lines();
         let mut qmp = Self { lines, writer };
         qmp.execute("qmp_capabilities").await?;
+        while parse(&qmp.line().await?)?.answer.is_none() {}
         qmp.execute("cont").await?;
         Ok(qmp)
     }
@@ -59,13 +63,26 @@ impl Qmp {
 
     /// Waits until the guest shuts down or resets; an error is the end of the connection. May be cancelled at any time.
     pub(super) async fn host_event(&mut self) -> io::Result<HostEvent> {
-        while let Some(line) = self.lines.next_line().await? {
-            if let Some(event) = host_event(&line)? {
+        loop {
+            if let Some(event) = host_event(&self.line().await?)? {
                 return Ok(event);
             }
         }
-        Err(io::ErrorKind::UnexpectedEof.into())
     }
+
+    async fn line(&mut self) -> io::Result<String> {
+        let line = self.lines.next_line().await?;
+        line.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+/// Reads a line; a command that was refused is told in the log.
+fn parse(line: &str) -> io::Result<Message> {
+    let message: Message = serde_json::from_str(line)?;
+    if let Some(QmpError { desc }) = &message.error {
+        tracing::warn!(error = desc, "QEMU refused a command");
+    }
+    Ok(message)
 }
 
 /// What a line of QEMU says about the host.
@@ -126,6 +143,8 @@ mod tests {
         let (ours, qemu) = UnixStream::pair().unwrap();
         let (reader, mut writer) = qemu.into_split();
         let mut asked = BufReader::new(reader).lines();
+        let greeting = "{\"QMP\": {}}\n{\"return\": {}}\n";
+        writer.write_all(greeting.as_bytes()).await.unwrap();
         let mut qmp = Qmp::start(ours).await.unwrap();
         qmp.power_button().await.unwrap();
         for command in ["qmp_capabilities", "cont", "system_powerdown"] {

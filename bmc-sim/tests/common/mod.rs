@@ -3,6 +3,8 @@
 #![allow(dead_code)] // each test binary uses its part
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
+pub(crate) mod program;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

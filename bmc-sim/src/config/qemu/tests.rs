@@ -137,3 +137,12 @@ fn bounds_themselves_are_good() {
             .unwrap_or_else(|error| panic!("{to}: {error}"));
     }
 }
+
+#[test]
+fn the_example_of_the_docs_is_a_fleet() {
+    let docs = include_str!("../../../../docs/bmc-sim.md");
+    let (_, example) = docs.split_once("```yaml\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    let fleet: FleetConfig = example.parse().unwrap();
+    assert_eq!(qemu(&fleet, 0).taps.len(), 2);
+}

@@ -32,7 +32,10 @@ fn lines(fleet: &str, order: &[BootDevice]) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for argument in all {
         match lines.last_mut() {
-            Some(line) if !argument.starts_with('-') => *line += &format!(" {argument}"),
+            Some(line) if !argument.starts_with('-') => {
+                line.push(' ');
+                line.push_str(&argument);
+            }
             _ => lines.push(argument),
         }
     }
