@@ -269,7 +269,7 @@ async fn a_machine_that_was_forgotten_registers_again_and_goes_on_waiting() {
     assert_eq!(script.registrations.len(), 2);
     assert_eq!(script.reported.len(), 2);
     assert_eq!(
-        script.polls[2].1.waited_seconds, 9,
+        script.polls[2].1.waited_seconds, 14,
         "the time since it registered first"
     );
 }
