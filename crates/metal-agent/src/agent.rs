@@ -24,7 +24,7 @@ const AFTER_REFUSAL: Duration = Duration::from_secs(5);
 /// Longest pause between attempts to reach the boot services; the first is a second.
 const MAX_BACK_OFF: Duration = Duration::from_secs(30);
 /// Without a success for so long the machine restarts: it may be told something else by whoever answers its firmware.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_mins(10);
 /// Pause between polls where the answer names none, and the bounds of what it may name, in seconds.
 const POLL: (u32, u32, u32) = (5, 1, 300);
 /// Seconds between an error and the restart, for whoever wants to read it.
@@ -69,6 +69,8 @@ async fn work(host: &impl Host) -> Result<String, Fatal> {
     let arguments = host.arguments()?;
     host.load_drivers().await;
     let joined = host.join_network(arguments.mac).await?;
+    // disks appear while the network is awaited
+    host.load_drivers().await;
     let lease = &joined.lease;
     host.say(&format!(
         "{} has the address {}/{} from the DHCP server {}",
@@ -114,6 +116,8 @@ impl<H: Host> Session<'_, H> {
             let Some(answer) = self.poll(waited).await? else {
                 self.register().await?;
                 addresses = None;
+                // not at once: whoever answers polls may learn of the registration later
+                sleep(Duration::from_secs(POLL.0.into())).await;
                 continue;
             };
             match answer.order() {

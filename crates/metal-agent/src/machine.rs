@@ -6,7 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use agent_protocol::Registration;
@@ -35,7 +35,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// The machine that this process is the first of.
 #[derive(Debug)]
 pub struct Machine {
-    console: Mutex<Vec<File>>,
+    /// Where lines go, and what stands before them there.
+    console: Mutex<Vec<(File, &'static str)>>,
+    modules: OnceLock<Modules>,
+    tried: Mutex<HashSet<PathBuf>>,
 }
 
 impl Machine {
@@ -65,14 +68,13 @@ impl Machine {
                 failures.push(format!("cannot mount {kind} on {folder}: {error}"));
             }
         }
-        let open = |path| OpenOptions::new().write(true).open(path).ok();
+        // level 7: kept in the kernel's log, and not shown on the console a second time
+        let outputs = [("/dev/console", ""), ("/dev/kmsg", "<7>")];
+        let open = |(path, level)| Some((OpenOptions::new().write(true).open(path).ok()?, level));
         let machine = Self {
-            console: Mutex::new(
-                ["/dev/console", "/dev/kmsg"]
-                    .into_iter()
-                    .filter_map(open)
-                    .collect(),
-            ),
+            console: Mutex::new(outputs.into_iter().filter_map(open).collect()),
+            modules: OnceLock::new(),
+            tried: Mutex::default(),
         };
         fs::write("/proc/sys/kernel/panic", PANIC_SECONDS).ok();
         machine.say(&format!("metal-agent {}", env!("CARGO_PKG_VERSION")));
@@ -89,7 +91,19 @@ impl Machine {
         self.reboot();
     }
 
-    fn load(&self, file: &Path) {
+    /// Those of these module files that were not tried before.
+    fn untried(&self, files: Vec<PathBuf>) -> Vec<PathBuf> {
+        let Ok(mut tried) = self.tried.lock() else {
+            return Vec::new();
+        };
+        files
+            .into_iter()
+            .filter(|file| tried.insert(file.clone()))
+            .collect()
+    }
+
+    /// Loads a module; one that this image leaves out is not missed.
+    fn load(&self, file: &Path) -> bool {
         let compressed = file.extension().is_some_and(|extension| extension != "ko");
         let flags = if compressed {
             MODULE_INIT_COMPRESSED_FILE
@@ -98,10 +112,18 @@ impl Machine {
         };
         let loaded = File::open(file).and_then(|module| finit_module(module, c"", flags).map_err(Into::into));
         match loaded {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                self.say(&format!("cannot load {}: {error}", file.display()));
+            Ok(()) => true,
+            Err(error) => {
+                // ENODEV: the driver looked and its device is not there after all
+                let expected = matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists
+                ) || error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error());
+                if !expected {
+                    self.say(&format!("cannot load {}: {error}", file.display()));
+                }
+                false
             }
-            _ => (),
         }
     }
 }
@@ -119,11 +141,10 @@ impl Host for Machine {
         let Ok(mut console) = self.console.lock() else {
             return;
         };
-        for output in console.iter_mut() {
+        for (output, level) in console.iter_mut() {
             // one write is one record of the kernel's log
-            output
-                .write_all(format!("[metal-agent] {text}\n").as_bytes())
-                .ok();
+            let line = format!("{level}[metal-agent] {text}\n");
+            output.write_all(line.as_bytes()).ok();
         }
     }
 
@@ -133,21 +154,20 @@ impl Host for Machine {
 
     async fn load_drivers(&self) {
         let release = uname().release().to_string_lossy().into_owned();
-        let modules = Modules::read(&Path::new("/lib/modules").join(release));
-        let mut tried = HashSet::<PathBuf>::new();
+        let folder = Path::new("/lib/modules").join(release);
+        let modules = self.modules.get_or_init(|| Modules::read(&folder));
+        let mut loaded = 0;
         for _ in 0..DRIVER_ROUNDS {
-            let wanted = modules.wanted(&modaliases(Path::new("/sys/devices"))).into_iter();
-            let new: Vec<_> = wanted.filter(|file| !tried.contains(file)).collect();
+            let new = self.untried(modules.wanted(&modaliases(Path::new("/sys/devices"))));
             if new.is_empty() {
                 break;
             }
-            for file in new {
-                self.load(&file);
-                tried.insert(file);
-            }
+            loaded += new.iter().filter(|file| self.load(file)).count();
             tokio::time::sleep(SETTLE).await;
         }
-        self.say(&format!("{} driver modules for the devices found", tried.len()));
+        if loaded > 0 {
+            self.say(&format!("loaded {loaded} driver modules"));
+        }
     }
 
     async fn join_network(&self, mac: Mac) -> Result<Joined, JoinError> {
@@ -155,7 +175,7 @@ impl Host for Machine {
             action: "open a netlink socket".into(),
             source,
         })?;
-        let joined = network.join(mac).await?;
+        let joined = network.join(mac, async || self.load_drivers().await).await?;
         if let Some(hostname) = &joined.lease.hostname {
             sethostname(hostname.as_bytes()).ok();
         }

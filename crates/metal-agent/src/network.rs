@@ -18,9 +18,9 @@ use crate::dhcp::{Client, Lease, Received};
 use crate::inventory::Address;
 
 /// How long an interface may take to appear: some drivers load firmware first.
-const INTERFACE_DEADLINE: Duration = Duration::from_secs(60);
+const INTERFACE_DEADLINE: Duration = Duration::from_mins(1);
 /// How long a DHCP server may take, spanning tree's half a minute included.
-const DHCP_DEADLINE: Duration = Duration::from_secs(300);
+const DHCP_DEADLINE: Duration = Duration::from_mins(5);
 
 /// A network that was joined.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,9 +94,10 @@ impl Network {
         Ok(Self { handle })
     }
 
-    /// Brings all interfaces up and gets the one with this address an IPv4 address.
-    pub(crate) async fn join(&self, mac: Mac) -> Result<Joined, JoinError> {
-        let link = self.wait_for(mac).await?;
+    /// Brings all interfaces up and gets the one with this address an IPv4 address. While there is no such interface,
+    /// `drivers` are looked for.
+    pub(crate) async fn join(&self, mac: Mac, drivers: impl AsyncFnMut()) -> Result<Joined, JoinError> {
+        let link = self.wait_for(mac, drivers).await?;
         self.up(&link).await?;
         let lease = lease(&link, mac).await?;
         self.apply(&link, &lease).await?;
@@ -121,14 +122,14 @@ impl Network {
         let mut addresses: Vec<_> = messages
             .into_iter()
             .filter_map(|message| {
-                let attributes = message.attributes.iter();
-                let address = attributes.filter_map(|attribute| match attribute {
+                let mut attributes = message.attributes.iter();
+                let address = attributes.find_map(|attribute| match attribute {
                     AddressAttribute::Address(address) => Some(*address),
                     _ => None,
                 });
                 Some(Address {
                     interface: message.header.index,
-                    address: address.last()?,
+                    address: address?,
                     prefix: message.header.prefix_len,
                 })
             })
@@ -137,7 +138,7 @@ impl Network {
         Ok(addresses)
     }
 
-    async fn wait_for(&self, mac: Mac) -> Result<Link, JoinError> {
+    async fn wait_for(&self, mac: Mac, mut drivers: impl AsyncFnMut()) -> Result<Link, JoinError> {
         let deadline = Instant::now() + INTERFACE_DEADLINE;
         loop {
             let links = self.links().await?;
@@ -154,6 +155,7 @@ impl Network {
                 });
             }
             sleep(Duration::from_millis(200)).await;
+            drivers().await;
         }
     }
 

@@ -21,8 +21,8 @@ pub(super) fn read(block: &Path) -> Vec<Disk> {
 
 fn disk(folder: &Path, name: &str) -> Option<Disk> {
     let first = |files: &[&str]| {
-        let texts = files.iter().map(|file| text(&folder.join(file)));
-        texts.filter(|text| !text.is_empty()).next().unwrap_or_default()
+        let mut texts = files.iter().map(|file| text(&folder.join(file)));
+        texts.find(|text| !text.is_empty()).unwrap_or_default()
     };
     let size = number::<u64>(&folder.join("size"))?.saturating_mul(SECTOR);
     (size > 0).then(|| Disk {

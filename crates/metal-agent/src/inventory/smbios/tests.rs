@@ -157,3 +157,24 @@ fn the_version_is_in_either_entry_point() {
     assert!(matches!(tables(b"_DMI_"), Err(InventoryError::EntryPoint(_))));
     assert!(matches!(tables(b"_SM_"), Err(InventoryError::EntryPoint(_))));
 }
+
+#[test]
+fn no_table_ends_the_process() {
+    let good = [
+        system(&UUID),
+        processor_table(0x41, 0xff, 300),
+        memory_table(0x7fff, 131_072, 0x22, 0xffff, 70_000),
+        vec![127, 4, 0, 0, 0, 0],
+    ]
+    .concat();
+    for length in 0..good.len() {
+        let _ = parse((3, 0), good[..length].to_vec());
+    }
+    for at in 0..good.len() {
+        for value in 0..=u8::MAX {
+            let mut tables = good.clone();
+            tables[at] = value;
+            let _ = parse((3, 0), tables);
+        }
+    }
+}
