@@ -5,6 +5,7 @@
 
 mod boot;
 mod edge;
+mod host;
 mod switch;
 #[cfg(test)]
 mod tests;
@@ -212,6 +213,8 @@ pub struct Machine {
     soft_off: Option<Origin>,
     booted: Option<BootDevice>,
     off_since: SimTime,
+    /// When the host was last switched on or reset.
+    last_reset: Option<SimTime>,
     restart_cause: RestartCause,
 }
 
@@ -231,6 +234,7 @@ impl Machine {
             soft_off: None,
             booted: None,
             off_since: SimTime::ZERO,
+            last_reset: None,
             restart_cause: RestartCause::Unknown,
         }
     }
@@ -322,6 +326,11 @@ impl Machine {
         self.off_since
     }
 
+    /// When the host was last switched on or reset; `None` before the first time.
+    pub fn last_reset(&self) -> Option<SimTime> {
+        self.last_reset
+    }
+
     /// See [`RestartCause`].
     pub fn restart_cause(&self) -> RestartCause {
         self.restart_cause
@@ -349,54 +358,6 @@ impl Machine {
             Phase::PoweringOff { .. } => Refusal::PoweringOff,
             Phase::Off | Phase::Post { .. } | Phase::Running => Refusal::Off,
         }
-    }
-
-    fn host_off(&mut self, now: SimTime, out: &mut Vec<Output>) {
-        let Phase::Running = self.phase else { return };
-        let (verb, origin) = match self.soft_off.take() {
-            Some(origin) => (Verb::SoftOff, origin),
-            None => (Verb::Off, Origin::machine()),
-        };
-        self.phase = Phase::Off;
-        self.off_since = now;
-        self.booted = None;
-        out.push(Output::edge(now, verb, "on", "off", Cause::HostShutDown, &origin));
-    }
-
-    fn host_reset(&mut self, now: SimTime, firmware: &mut impl Firmware, out: &mut Vec<Output>) {
-        if let Phase::Running = self.phase {
-            self.restart(
-                Verb::Reset,
-                Cause::HostReset,
-                &Origin::machine(),
-                now,
-                firmware,
-                out,
-            );
-            self.restart_cause = RestartCause::SoftReset;
-        }
-    }
-
-    fn restart(
-        &mut self,
-        verb: Verb,
-        cause: Cause,
-        origin: &Origin,
-        now: SimTime,
-        firmware: &mut impl Firmware,
-        out: &mut Vec<Output>,
-    ) {
-        self.stop_host(out);
-        out.push(Output::edge(now, verb, "on", "on", cause, origin));
-        self.begin_post(now, firmware);
-    }
-
-    /// Ends whatever the host ran.
-    fn stop_host(&mut self, out: &mut Vec<Output>) {
-        if self.booted.take().is_some() {
-            out.push(Output::Action(Action::PowerOff));
-        }
-        self.soft_off = None;
     }
 
     fn begin_post(&mut self, now: SimTime, firmware: &mut impl Firmware) {
@@ -451,6 +412,7 @@ impl Machine {
             origin,
         } = pending;
         out.push(Output::edge(until, verb, "off", "on", cause, &origin));
+        self.last_reset = Some(until);
         self.forget_flags_set_while_off(until, firmware, out);
         self.begin_post(until, firmware);
     }

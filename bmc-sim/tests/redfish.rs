@@ -140,6 +140,30 @@ async fn reset_switches_and_refuses_what_the_state_forbids() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_time_of_the_last_reset_moves_with_each_reset_only() {
+    let bench = Bench::new().await;
+    let last_reset = async || {
+        let system = bench.as_admin("/redfish/v1/Systems/system0", &[]).await.json();
+        system
+            .get("LastResetTime")
+            .map(|time| time.as_str().unwrap().to_owned())
+    };
+    assert_eq!(last_reset().await, None);
+    assert_eq!(reset(&bench, "On").await.status, 204);
+    bench.machine_shows("booted", json!("disk")).await;
+    let on = last_reset().await.unwrap();
+    bench.advance(5).await;
+    assert_eq!(last_reset().await.unwrap(), on);
+    assert_eq!(reset(&bench, "ForceRestart").await.status, 204);
+    let restarted = last_reset().await.unwrap();
+    // RFC 3339 in UTC: text order is time order
+    assert!(restarted > on && restarted.ends_with('Z'), "{on} {restarted}");
+    assert_eq!(reset(&bench, "ForceOff").await.status, 204);
+    bench.machine_shows("power", json!("off")).await;
+    assert_eq!(last_reset().await.unwrap(), restarted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bad_actions_are_refused_by_name() {
     let bench = Bench::new().await;
     for (body, status, id) in [

@@ -183,6 +183,7 @@ impl Machine {
             Cause::PostReset,
             &Origin::machine(),
         ));
+        self.last_reset = Some(at);
         if spends_override {
             self.consume(at, out);
         }

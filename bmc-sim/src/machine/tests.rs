@@ -272,6 +272,21 @@ fn a_host_that_ends_by_itself_is_logged_as_the_machine() {
 }
 
 #[test]
+fn the_last_reset_is_the_last_time_the_host_began_anew() {
+    let mut bench = Bench::new(settings());
+    assert_eq!(bench.machine.last_reset(), None);
+    bench.power(0, PowerVerb::On).unwrap();
+    bench.at(20, Event::Tick).unwrap();
+    assert_eq!(bench.machine.last_reset(), Some(secs(1)));
+    bench.power(30, PowerVerb::Reset).unwrap();
+    assert_eq!(bench.machine.last_reset(), Some(secs(30)));
+    bench.at(50, Event::HostReset).unwrap();
+    assert_eq!(bench.machine.last_reset(), Some(secs(50)));
+    bench.at(70, Event::HostOff).unwrap();
+    assert_eq!(bench.machine.last_reset(), Some(secs(50)));
+}
+
+#[test]
 fn the_power_button_asks_a_running_host_and_forces_it_when_held() {
     let mut bench = Bench::running();
     bench.at(20, Event::ButtonShort(admin())).unwrap();

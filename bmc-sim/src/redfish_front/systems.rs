@@ -57,7 +57,7 @@ fn resource(context: &Context) -> Value {
         (false, None) => "None",
     };
     let uri = ONLY.uri();
-    json!({
+    let mut system = json!({
         "@odata.id": uri,
         "@odata.type": "#ComputerSystem.v1_20_0.ComputerSystem",
         "Id": ONLY.id,
@@ -80,7 +80,13 @@ fn resource(context: &Context) -> Value {
                 "ResetType@Redfish.AllowableValues": RESETS.map(|(name, _)| name),
             },
         },
-    })
+    });
+    // not nullable: absent before the first time
+    if let (Some(time), Some(system)) = (machine.last_reset(), system.as_object_mut()) {
+        let date = format!("{:.3}", bmc.clock().date(time));
+        system.insert("LastResetTime".to_owned(), json!(date));
+    }
+    system
 }
 
 const fn mode_name(mode: BootMode) -> &'static str {

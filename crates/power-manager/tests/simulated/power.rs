@@ -149,6 +149,31 @@ async fn a_reset_is_done_when_the_restart_cause_changes_and_unconfirmed_when_it_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn each_reset_over_redfish_is_done_when_the_time_of_the_last_reset_changes() {
+    let world = World::with(SHORT).await;
+    world.press_button("one").await;
+    let before = world.log_position();
+    let handle = world.start("one", Driver::Redfish);
+    for id in ["r1", "r2"] {
+        // the time is told to the second
+        world.fleet.clock().advance(std::time::Duration::from_secs(2));
+        let intent = Intent::new(id, PowerAction::Reset, None, world.parts.clock.now(), None);
+        handle.carry_out(intent).await.unwrap();
+        let report = told(&handle, |report| {
+            report.ended.as_ref().is_some_and(|(ended, _)| ended == id)
+        })
+        .await;
+        assert!(
+            matches!(report.ended, Some((_, Outcome::Done))),
+            "{id}: {report:?}"
+        );
+    }
+    let log = world.log_since("one", before);
+    let sent = |what: &str| log.iter().filter(|line| *line == what).count();
+    assert_eq!((sent("reset"), sent("restarts")), (2, 2), "{log:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reset_of_a_machine_that_is_off_is_not_sent() {
     let world = World::new().await;
     let off = world.start("one", Driver::Redfish);

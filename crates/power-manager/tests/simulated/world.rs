@@ -107,7 +107,7 @@ impl IntentStore for Replica {
 }
 
 pub(crate) struct World {
-    fleet: Arc<Fleet>,
+    pub(crate) fleet: Arc<Fleet>,
     pub(crate) replica: Arc<Replica>,
     pub(crate) parts: Parts<Replica>,
     pub(crate) timings: Timings,
