@@ -71,11 +71,11 @@ pub(crate) async fn start(
     let bindings = Api::<PartialObjectMeta<ServerBinding>>::all(parts.client.clone());
     let bindings = cache(process, "cache of ServerBindings", bindings);
 
-    let evidence = Arc::new(Evidence::default());
+    let evidence = Arc::new(Evidence::new(servers.clone()));
     let writer = Writer::new(parts.client.clone(), BOOT_SERVICES);
     process.start(
         "boot evidence",
-        endless(evidence.clone().write(writer, servers.clone(), stop.clone())),
+        endless(evidence.clone().write(writer, stop.clone())),
     );
     let machines = Arc::new(Machines {
         site: parts.site,

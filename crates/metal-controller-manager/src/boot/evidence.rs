@@ -1,7 +1,7 @@
 //! What machines were seen booting: gathered in memory, written to `status.boot` of their Servers.
 //!
 //! Every replica serves machines, so every one writes here, under its own field manager and without the lease. Anybody
-//! on the provisioning network can make sightings: only known Servers are written, each at most once in [`PAUSE`].
+//! on the provisioning network can make sightings: only Servers are written, each at most once in [`PAUSE`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +13,7 @@ use crd_types::metal::{BootSighting, BootStatus, Server};
 use hardware_types::ServerId;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
 use kube::runtime::reflector::{ObjectRef, Store};
 use serde_json::json;
 use tokio::sync::Notify;
@@ -21,32 +22,56 @@ use tracing::warn;
 
 /// From a sighting to its write, so that the steps of one boot are one write; and between writes of one Server.
 const PAUSE: Duration = Duration::from_secs(2);
-/// Machines whose sightings wait to be written; those of more are dropped.
-const LIMIT: usize = 4096;
+/// Machines without a Server whose sightings are kept, until they register; those of more are dropped.
+const STRANGERS: usize = 4096;
+/// How long they are kept.
+const FORGET: Duration = Duration::from_mins(10);
 /// The same step again within this time is the same boot.
 const SAME_BOOT: Duration = Duration::from_secs(10);
 /// The same question or report without a boot in between is not news for this long.
 const SAME_NEWS: Duration = Duration::from_mins(10);
 
 /// Sightings that wait to be written.
-#[derive(Default)]
 pub(super) struct Evidence {
-    waiting: Mutex<HashMap<ServerId, BootStatus>>,
+    servers: Store<Server>,
+    waiting: Mutex<Waiting>,
     news: Notify,
 }
 
+#[derive(Default)]
+struct Waiting {
+    /// Of Servers: as many as there are.
+    known: HashMap<ServerId, BootStatus>,
+    /// Of machines that may become Servers.
+    strangers: HashMap<ServerId, BootStatus>,
+}
+
 impl Evidence {
+    /// Nothing was seen yet of any machine.
+    pub(super) fn new(servers: Store<Server>) -> Self {
+        Self {
+            servers,
+            waiting: Mutex::default(),
+            news: Notify::new(),
+        }
+    }
+
     /// Takes note; never waits.
     pub(super) fn note(&self, id: ServerId, sighting: &Sighting, now: Timestamp) {
+        let is_known = self.server(id).is_some();
         let mut waiting = self.lock();
-        if waiting.len() >= LIMIT && !waiting.contains_key(&id) {
+        let Waiting { known, strangers } = &mut *waiting;
+        let entry = if is_known {
+            known.entry(id).or_default()
+        } else if strangers.len() < STRANGERS || strangers.contains_key(&id) {
+            strangers.entry(id).or_default()
+        } else {
             return;
-        }
+        };
         let seen = Some(BootSighting {
             at: Time(now),
             what: sighting.to_string(),
         });
-        let entry = waiting.entry(id).or_default();
         match sighting {
             Sighting::Dhcp { .. } => entry.dhcp = seen,
             Sighting::Asked { .. } => entry.ipxe = seen,
@@ -57,12 +82,7 @@ impl Evidence {
     }
 
     /// Writes what was noted, until told to stop.
-    pub(super) async fn write(
-        self: Arc<Self>,
-        writer: Writer,
-        servers: Store<Server>,
-        stop: CancellationToken,
-    ) {
+    pub(super) async fn write(self: Arc<Self>, writer: Writer, stop: CancellationToken) {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -72,12 +92,7 @@ impl Evidence {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(PAUSE) => {}
             }
-            let batch = std::mem::take(&mut *self.lock());
-            for (id, seen) in batch {
-                // Of a machine that nobody knows there is nothing to say.
-                let Some(server) = servers.get(&ObjectRef::new(&id.to_string())) else {
-                    continue;
-                };
+            for (server, seen) in self.due(Timestamp::now()) {
                 let before = server.status.as_ref().and_then(|status| status.boot.clone());
                 let before = before.unwrap_or_default();
                 let boot = merged(&before, &seen);
@@ -88,13 +103,40 @@ impl Evidence {
                     // It is gone, or another of its name is there.
                     Ok(_) | Err(WriteError::Stale { .. }) => {}
                     // Evidence is a help, not a fact to build on: it is not kept for another try.
-                    Err(error) => warn!(server = %id, %error, "what it was seen booting is not recorded"),
+                    Err(error) => {
+                        warn!(server = server.name_any(), %error, "what it was seen booting is not recorded");
+                    }
                 }
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ServerId, BootStatus>> {
+    /// Takes out what there is of Servers, those that were strangers included.
+    fn due(&self, now: Timestamp) -> Vec<(Arc<Server>, BootStatus)> {
+        let mut waiting = self.lock();
+        let Waiting { known, strangers } = &mut *waiting;
+        let mut due = Vec::new();
+        strangers.retain(|id, seen| {
+            let Some(server) = self.server(*id) else {
+                let steps = [&seen.dhcp, &seen.ipxe, &seen.agent];
+                let last = steps.into_iter().flatten().map(|step| step.at.0).max();
+                return last.is_some_and(|last| is_within(last, now, FORGET));
+            };
+            let later = known.remove(id).unwrap_or_default();
+            due.push((server, merged(seen, &later)));
+            false
+        });
+        for (id, seen) in known.drain() {
+            due.extend(self.server(id).map(|server| (server, seen)));
+        }
+        due
+    }
+
+    fn server(&self, id: ServerId) -> Option<Arc<Server>> {
+        self.servers.get(&ObjectRef::new(&id.to_string()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -125,7 +167,7 @@ fn merged(before: &BootStatus, seen: &BootStatus) -> BootStatus {
 fn newer(before: Option<&BootSighting>, seen: Option<&BootSighting>, same: Duration) -> Option<BootSighting> {
     let kept = match (before, seen) {
         (Some(before), Some(seen)) => {
-            let repeats = before.what == seen.what && is_within(before, seen, same);
+            let repeats = before.what == seen.what && is_within(before.at.0, seen.at.0, same);
             if repeats || before.at > seen.at {
                 before
             } else {
@@ -137,13 +179,13 @@ fn newer(before: Option<&BootSighting>, seen: Option<&BootSighting>, same: Durat
     Some(kept.clone())
 }
 
-fn is_within(before: &BootSighting, seen: &BootSighting, time: Duration) -> bool {
-    let between = seen.at.0.duration_since(before.at.0);
-    Duration::try_from(between).is_ok_and(|between| between < time)
+fn is_within(earlier: Timestamp, later: Timestamp, time: Duration) -> bool {
+    Duration::try_from(later.duration_since(earlier)).is_ok_and(|between| between < time)
 }
 
 #[cfg(test)]
 mod tests {
+    use kube::runtime::{reflector, watcher};
     use lifecycle::boot::{Answer, Why};
 
     use super::*;
@@ -152,12 +194,17 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
     }
 
+    fn evidence() -> (Evidence, reflector::store::Writer<Server>) {
+        let (servers, writer) = reflector::store();
+        (Evidence::new(servers), writer)
+    }
+
     fn seen(sightings: &[(i64, Sighting)]) -> BootStatus {
-        let (evidence, id) = (Evidence::default(), id());
+        let (evidence, _writer) = evidence();
         for (second, sighting) in sightings {
-            evidence.note(id, sighting, at(*second));
+            evidence.note(id(), sighting, at(*second));
         }
-        evidence.lock().remove(&id).unwrap()
+        evidence.lock().strangers.remove(&id()).unwrap()
     }
 
     fn id() -> ServerId {
@@ -216,12 +263,38 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_unknown_machines_is_bounded() {
-        let evidence = Evidence::default();
-        for n in 1..=u128::try_from(LIMIT).unwrap() + 10 {
+    fn what_a_stranger_did_is_kept_until_it_is_a_server_or_forgotten() {
+        let (evidence, mut writer) = evidence();
+        evidence.note(id(), &dhcp(), at(0));
+        evidence.note(id(), &asked(Answer::Agent), at(1));
+        assert_eq!(evidence.due(at(2)).len(), 0);
+        let server = Server::new(&id().to_string(), crd_types::metal::ServerSpec::default());
+        writer.apply_watcher_event(&watcher::Event::Apply(server));
+        evidence.note(id(), &Sighting::Agent, at(3));
+        let due = evidence.due(at(4));
+        let [(_, boot)] = &due[..] else { panic!("{due:?}") };
+        assert!(boot.dhcp.is_some() && boot.ipxe.is_some() && boot.agent.is_some());
+        assert_eq!(evidence.due(at(5)).len(), 0);
+
+        let other = ServerId::new(uuid::Uuid::from_u128(7)).unwrap();
+        evidence.note(other, &dhcp(), at(10));
+        evidence.due(at(609));
+        assert!(evidence.lock().strangers.contains_key(&other));
+        evidence.due(at(610));
+        assert!(!evidence.lock().strangers.contains_key(&other));
+    }
+
+    #[test]
+    fn a_flood_of_unknown_machines_is_bounded_and_shuts_no_server_out() {
+        let (evidence, mut writer) = evidence();
+        let server = Server::new(&id().to_string(), crd_types::metal::ServerSpec::default());
+        writer.apply_watcher_event(&watcher::Event::Apply(server));
+        for n in 1..=u128::try_from(STRANGERS).unwrap() + 10 {
             let id = ServerId::new(uuid::Uuid::from_u128(n)).unwrap();
             evidence.note(id, &Sighting::Agent, at(0));
         }
-        assert_eq!(evidence.lock().len(), LIMIT);
+        assert_eq!(evidence.lock().strangers.len(), STRANGERS);
+        evidence.note(id(), &Sighting::Agent, at(0));
+        assert_eq!(evidence.due(at(1)).len(), 1);
     }
 }

@@ -158,7 +158,9 @@ pub(crate) async fn two_machines_that_are_switched_on_become_servers(bed: &Bed) 
     // The simulator's record: both were switched on by a human, once.
     for machine in Machine::ALL {
         let log = site.machines.get("/power-log").await?;
-        let log = log["entries"].as_array().context("the power log has no entries")?;
+        let log = log["entries"]
+            .as_array()
+            .context("the power log has no entries")?;
         let edges: Vec<_> = log
             .iter()
             .filter(|line| line["bmc"] == machine.bmc() && line["event"] == "effect" && line["after"] == "on")
@@ -206,13 +208,18 @@ pub(crate) async fn a_machine_that_nobody_accepts_goes_on_to_its_disk(bed: &Bed)
     .await?;
     // It restarted itself: nobody sent a command.
     let log = site.machines.get("/power-log").await?;
-    let log = log["entries"].as_array().context("the power log has no entries")?;
+    let log = log["entries"]
+        .as_array()
+        .context("the power log has no entries")?;
     let received: Vec<_> = log.iter().filter(|line| line["event"] == "received").collect();
     anyhow::ensure!(
         received.iter().all(|line| line["actor"] == "operator"),
         "{received:?}"
     );
-    anyhow::ensure!(log.iter().any(|line| line["cause"] == "host restarted itself"), "{log:?}");
+    anyhow::ensure!(
+        log.iter().any(|line| line["cause"] == "host restarted itself"),
+        "{log:?}"
+    );
     end(bed, site).await
 }
 

@@ -14,7 +14,7 @@ use hardware_types::inventory::{Interface, System};
 use hardware_types::{Hardware, Mac};
 use serde_json::{Value, json};
 use testbed::{Bed, Object, Process};
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 const METAL: &str = "metal.sidero.dev/v1alpha2";
@@ -60,7 +60,7 @@ impl<'a> Site<'a> {
             .await?;
         Ok(Self {
             bed,
-            agent: AgentClient::connect(url.clone()).await?,
+            agent: AgentClient::new(Endpoint::from_shared(url.clone())?.connect().await?),
             http,
             url,
             _manager: manager,
