@@ -81,7 +81,7 @@ impl Machines {
 }
 
 fn failed(id: ServerId, error: &dyn std::error::Error) -> RegisterError {
-    let reason = controller_runtime::telemetry::causes(error).to_string();
+    let reason = controller_runtime::telemetry::causes(error);
     RegisterError::Failed { id, reason }
 }
 

@@ -176,20 +176,20 @@ pub(crate) async fn two_machines_that_are_switched_on_become_servers(bed: &Bed) 
     let offers = capture.lines("udp and src host 10.77.0.3 and src port 67")?;
     anyhow::ensure!(!offers.is_empty(), "no offer of the DHCP proxy was seen");
     for machine in Machine::ALL {
-        let object = server(machine)
-            .get(bed.client())
-            .await?
-            .context("no such Server")?;
-        let boot = &object.data["status"]["boot"];
-        is(
-            "iPXE's answer",
-            &boot["ipxe"]["what"],
-            &json!("told to boot the agent"),
-        )?;
-        anyhow::ensure!(
-            boot["dhcp"]["at"].is_string() && boot["agent"]["at"].is_string(),
-            "{boot}"
-        );
+        site.until(bed, machine, "each step of its boot is told", |server| {
+            let boot = &server["status"]["boot"];
+            is(
+                "iPXE's answer",
+                &boot["ipxe"]["what"],
+                &json!("told to boot the agent"),
+            )?;
+            anyhow::ensure!(
+                boot["dhcp"]["at"].is_string() && boot["agent"]["at"].is_string(),
+                "{boot}"
+            );
+            Ok(())
+        })
+        .await?;
     }
     end(bed, site).await
 }
