@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use boot_protocols::dhcp::Site as DhcpSite;
-use boot_protocols::ipxe::Endpoint;
+use boot_protocols::ipxe::{self, Endpoint};
 use boot_services::http::{self, Config};
 use boot_services::{Directory as _, HttpMetrics, Sighting, dhcp, sightings, tftp};
 use controller_runtime::events::Events;
@@ -59,6 +59,11 @@ pub(crate) async fn start(
     parts: Parts,
 ) -> anyhow::Result<()> {
     let endpoint = flags.endpoint()?;
+    let address = resolved(&endpoint).await?;
+    // Machines are told the address: their agent has no resolver.
+    let endpoint = Endpoint::new(&address.ip().to_string(), address.port())?;
+    let arguments = flags.extra_agent_kernel_args();
+    ipxe::kernel("agent-amd64", arguments.iter().map(String::as_str)).context("--extra-agent-kernel-args")?;
     let listener = listen(flags.http_port)
         .await
         .with_context(|| format!("--http-port: cannot listen at {}", flags.http_port))?;
@@ -87,12 +92,12 @@ pub(crate) async fn start(
         unaccepted_limit: flags.max_unaccepted_servers,
         client: parts.client,
     });
-    start_udp(process, registry, flags, &endpoint, machines.clone()).await?;
+    start_udp(process, registry, flags, address, machines.clone())?;
     let config = Config {
         endpoint,
         data_dir: flags.data_dir.clone(),
         disk_method: flags.boot_from_disk_method,
-        extra_agent_kernel_args: flags.extra_agent_kernel_args(),
+        extra_agent_kernel_args: arguments,
         poll: flags.agent_poll_period,
         agent_wait: flags.agent_wait,
     };
@@ -105,27 +110,27 @@ pub(crate) async fn start(
 }
 
 /// DHCP proxy and TFTP, which know IPv4 only.
-async fn start_udp(
+fn start_udp(
     process: &mut Process,
     registry: &mut Registry,
     flags: &BootFlags,
-    endpoint: &Endpoint,
+    endpoint: SocketAddr,
     machines: Arc<Machines>,
 ) -> anyhow::Result<()> {
     if flags.disable_dhcp_proxy && flags.disable_tftp {
         return Ok(());
     }
-    let Some(address) = ipv4(endpoint).await? else {
+    let IpAddr::V4(address) = endpoint.ip() else {
         warn!(%endpoint, "no DHCP proxy and no TFTP: they need an endpoint with an IPv4 address");
         return Ok(());
     };
     let seen: Arc<dyn sightings::Sightings> = Arc::new(Seen(machines));
     if !flags.disable_dhcp_proxy {
-        match dhcp::Sockets::bind(address.0) {
+        match dhcp::Sockets::bind(address) {
             Ok(sockets) => {
                 let site = DhcpSite {
-                    endpoint: address.0,
-                    api_port: address.1,
+                    endpoint: address,
+                    api_port: endpoint.port(),
                 };
                 let metrics = dhcp::Metrics::register(registry);
                 let proxy = dhcp::serve(
@@ -148,7 +153,7 @@ async fn start_udp(
         let files = tftp::Files::of(&folder)
             .context("--data-dir: loaders are served by TFTP (--disable-tftp does without)")?;
         // Behind a Service the endpoint's address is not ours.
-        let socket = tftp::bind(address.0).or_else(|_| tftp::bind(Ipv4Addr::UNSPECIFIED))?;
+        let socket = tftp::bind(address).or_else(|_| tftp::bind(Ipv4Addr::UNSPECIFIED))?;
         let metrics = tftp::Metrics::register(registry);
         process.start(
             "TFTP",
@@ -229,15 +234,18 @@ async fn listen(port: u16) -> io::Result<TcpListener> {
     }
 }
 
-/// The endpoint's IPv4 address and port.
-async fn ipv4(endpoint: &Endpoint) -> anyhow::Result<Option<(Ipv4Addr, u16)>> {
+/// The endpoint's address, of IPv4 if it has one: DHCP proxy and TFTP know no other.
+async fn resolved(endpoint: &Endpoint) -> anyhow::Result<SocketAddr> {
     let text = endpoint.to_string();
     let found = lookup_host(&text)
         .await
         .with_context(|| format!("--api-endpoint: cannot resolve {text}"))?;
-    let mut found = found.filter_map(|address| match address.ip() {
-        IpAddr::V4(ip) => Some((ip, address.port())),
-        IpAddr::V6(_) => None,
-    });
-    Ok(found.next())
+    let all: Vec<_> = found.collect();
+    let chosen = all
+        .iter()
+        .find(|address| address.is_ipv4())
+        .or_else(|| all.first());
+    chosen
+        .copied()
+        .with_context(|| format!("--api-endpoint: {text} has no address"))
 }

@@ -9,8 +9,14 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::first_cluster::{self, FirstCluster};
 use crate::first_machines::FirstMachines;
+use crate::lab::Machine;
 use crate::{Bed, Lab, Tools};
 
+/// What the machines reported of themselves.
+const INVENTORY: &str = "custom-columns=SERVER:.metadata.name,MANUFACTURER:.spec.hardware.system.manufacturer,\
+    SERIAL:.spec.hardware.system.serialNumber,CORES:.spec.hardware.compute.totalCoreCount,\
+    DISK:.spec.hardware.storage.devices[0].deviceName,DISKSERIAL:.spec.hardware.storage.devices[0].serialNumber,\
+    MAC:.spec.hardware.network.interfaces[0].mac,ADDRESS:.status.addresses[0].address";
 /// How long one step of the job may take, on a noisy machine.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -53,21 +59,24 @@ impl Demo {
         let start = Instant::now();
         let tell = move |line: &str| say(&format!("{:>5.1} s  {line}", start.elapsed().as_secs_f64()));
         let bed = Bed::start(Tools::from_env()?, &tell).await?;
-        let _lab = Lab::start(&bed).await?;
+        let lab = Lab::start(&bed).await?;
         tell(&format!(
             "the provisioning network is up: our end is {}, the site's DHCP server {}",
             Lab::BOOT_SERVICES,
             Lab::SITE
         ));
-        let machines = FirstMachines::plug_in(&bed)?;
+        let machines = FirstMachines::plug_in(&bed, lab).await?;
         tell(
-            "two machines are plugged in, one behind an IPMI and one behind a Redfish BMC; the manager is up",
+            "two machines are plugged in, BIOS behind an IPMI and UEFI behind a Redfish BMC; the manager is up",
         );
-        machines.until_power_is_shown(&bed, PATIENCE).await?;
-        tell("a Secret and two accepted Servers with BMC credentials are applied; their power is shown:");
-        say(&kubectl(&bed, &["get", "servers"])?);
         machines.switch_on(&bed, PATIENCE).await?;
-        tell("annotated metal.sidero.dev/power=on, both are on, read back:");
+        tell("somebody switched both on: they booted the agent from the network and registered:");
+        say(&kubectl(&bed, &["get", "servers", "-o", INVENTORY])?);
+        machines.accept(&bed, PATIENCE).await?;
+        tell("a Secret is applied, both Servers are accepted with their BMCs; their power is shown:");
+        say(&kubectl(&bed, &["get", "servers"])?);
+        machines.switch_off(&bed, PATIENCE).await?;
+        tell("annotated metal.sidero.dev/power=off, both are off, read back:");
         say(&kubectl(&bed, &["get", "servers"])?);
 
         let cluster = FirstCluster::new("default", "first");
@@ -101,8 +110,8 @@ impl Demo {
              \n\nLogs are in {}",
             bed.management.kubeconfig().display(),
             bed.tools().folder().join("bin").display(),
-            FirstMachines::NAMES[0],
-            FirstMachines::NAMES[0],
+            Machine::First.name(),
+            Machine::First.name(),
             bed.run().network().inside(),
             bed.run().network().inside(),
             bed.workload.kubeconfig().display(),

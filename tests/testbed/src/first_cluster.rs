@@ -9,8 +9,8 @@ use crate::objects::Object;
 
 /// What the demo says of the part of the main job that does not exist yet.
 pub const WHAT_IS_MISSING: &str = "\
-This is as far as the project goes today: machines are powered, and Cluster API and the Talos provider, which are real,
-wait for what this project will provide next: boot, discovery, wipe, allocation.";
+This is as far as the project goes today: machines are discovered and powered, and Cluster API and the Talos provider,
+which are real, wait for what this project will provide next: wipe, allocation, the boot of a cluster's system.";
 
 const CLUSTER: &str = "cluster.x-k8s.io/v1beta2";
 const BOOTSTRAP: &str = "bootstrap.cluster.x-k8s.io/v1alpha3";

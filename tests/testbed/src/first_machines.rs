@@ -1,104 +1,112 @@
-//! The first machines of the main job: two simulated ones, behind an IPMI and a Redfish BMC, and the manager that powers them.
+//! The first machines of the main job: two that boot for real, behind an IPMI and a Redfish BMC, and the manager that
+//! discovers and powers them.
 
 use std::time::Duration;
 
 use anyhow::Context;
+use serde_json::Value;
 
 use crate::first_cluster::condition;
+use crate::lab::{self, Lab, Machine, Machines};
 use crate::objects::Object;
 use crate::{Bed, Process};
 
 const METAL: &str = "metal.sidero.dev/v1alpha2";
-/// Where the simulator's control API listens.
-const CONTROL_PORT: u16 = 6200;
 /// Where the manager's health listener is: 9440 is Cluster API's here.
 const HEALTH_PORT: u16 = 9450;
 
-/// Two machines and what powers them. Dropping it stops both processes.
+/// Two machines, their network and what serves them. Dropping it stops all of it.
 pub struct FirstMachines {
-    // Stopped first: it talks to the other.
+    // Stopped in this order: the manager talks to the machines, both are in the network.
     _manager: Process,
-    _simulator: Process,
+    machines: Machines,
+    _lab: Lab,
 }
 
 impl FirstMachines {
-    /// The machines' names, which are their UUIDs.
-    pub const NAMES: [&str; 2] = [
-        "0b5a6f0e-51c2-4c7e-9d43-6c1f5c1c0001",
-        "0b5a6f0e-51c2-4c7e-9d43-6c1f5c1c0002",
-    ];
-
-    /// Starts the simulator and the manager. Both machines are off and nobody knows them yet.
-    pub fn plug_in(bed: &Bed) -> anyhow::Result<Self> {
-        let fleet = in_run(bed, include_str!("first_machines/fleet.yaml"));
-        let simulator = bed.start_part("bmc-sim", bed.bmc_sim("fleet", &fleet, CONTROL_PORT)?)?;
-        let manager = bed.start_part(
-            "metal-controller-manager",
-            bed.metal_controller_manager(HEALTH_PORT)?,
-        )?;
+    /// Starts the network, the manager and the simulator. Both machines are off and nobody knows them yet.
+    pub async fn plug_in(bed: &Bed, lab: Lab) -> anyhow::Result<Self> {
+        let data = bed.run().folder().join("data");
+        lab::assets(&data, &bed.tools().kernel(), &lab::agent()?)?;
+        let program = bed.booting_manager(HEALTH_PORT, Lab::BOOT_SERVICES, &data)?;
+        let manager = bed.start_part("metal-controller-manager", program)?;
+        let machines = Machines::plug_in(bed, &lab).await?;
         Ok(Self {
             _manager: manager,
-            _simulator: simulator,
+            machines,
+            _lab: lab,
         })
     }
 
     /// The machines' Servers.
     pub fn servers() -> [Object; 2] {
-        Self::NAMES.map(|name| Object::cluster(METAL, "Server", name))
+        Machine::ALL.map(|machine| Object::cluster(METAL, "Server", machine.name()))
     }
 
-    /// Applies a Secret and two accepted Servers with their BMCs, and waits until their power state is known.
-    pub async fn until_power_is_shown(&self, bed: &Bed, deadline: Duration) -> anyhow::Result<()> {
-        bed.apply(&in_run(bed, include_str!("first_machines/servers.yaml")))
-            .await?;
-        Self::until_power(bed, "off", deadline).await
-    }
-
-    /// Asks for both to be switched on, and waits until that was read back.
+    /// Switches both on past their BMCs, as somebody at the rack would, and waits until each is a Server with inventory
+    /// and an address.
     pub async fn switch_on(&self, bed: &Bed, deadline: Duration) -> anyhow::Result<()> {
+        for machine in Machine::ALL {
+            self.machines.switch_on(machine).await?;
+        }
+        until(bed, "both are Servers", deadline, |server| {
+            let serial = &server["spec"]["hardware"]["system"]["serialNumber"];
+            let address = &server["status"]["addresses"][0]["address"];
+            anyhow::ensure!(
+                serial.is_string() && address.is_string(),
+                "serial number {serial}, address {address}"
+            );
+            Ok(())
+        })
+        .await
+    }
+
+    /// Applies a Secret and accepts both Servers with their BMCs, and waits until their power state is known.
+    pub async fn accept(&self, bed: &Bed, deadline: Duration) -> anyhow::Result<()> {
+        let text = include_str!("first_machines/servers.yaml");
+        bed.apply(&text.replace("ADDRESS", &bed.run().network().inside().to_string()))
+            .await?;
+        until(bed, "both are on", deadline, |server| is_power(server, "on")).await
+    }
+
+    /// Asks for both to be switched off, and waits until that was read back.
+    pub async fn switch_off(&self, bed: &Bed, deadline: Duration) -> anyhow::Result<()> {
         for server in Self::servers() {
             server
-                .annotate(bed.client(), "metal.sidero.dev/power", "on")
+                .annotate(bed.client(), "metal.sidero.dev/power", "off")
                 .await?;
         }
-        let servers = Self::servers();
-        bed.wait_for("both power commands are done", deadline, &servers, || async {
-            for server in &servers {
-                let object = server
-                    .get(bed.client())
-                    .await?
-                    .with_context(|| format!("no {server}"))?;
-                let done = condition(&object.data, "PowerCommand");
-                anyhow::ensure!(
-                    done.as_deref() == Some("True"),
-                    "{server}: PowerCommand is {done:?}"
-                );
-            }
-            Ok(Some(()))
-        })
-        .await?;
-        Self::until_power(bed, "on", deadline).await
-    }
-
-    async fn until_power(bed: &Bed, power: &str, deadline: Duration) -> anyhow::Result<()> {
-        let servers = Self::servers();
-        let what = format!("both Servers are {power}");
-        bed.wait_for(&what, deadline, &servers, || async {
-            for server in &servers {
-                let object = server
-                    .get(bed.client())
-                    .await?
-                    .with_context(|| format!("no {server}"))?;
-                let shown = &object.data["status"]["power"];
-                anyhow::ensure!(shown == power, "{server} is {shown}");
-            }
-            Ok(Some(()))
+        until(bed, "both power commands are done", deadline, |server| {
+            let done = condition(server, "PowerCommand");
+            anyhow::ensure!(done.as_deref() == Some("True"), "PowerCommand is {done:?}");
+            is_power(server, "off")
         })
         .await
     }
 }
 
-/// The text with the address of the run's network in it.
-fn in_run(bed: &Bed, text: &str) -> String {
-    text.replace("ADDRESS", &bed.run().network().inside().to_string())
+fn is_power(server: &Value, power: &str) -> anyhow::Result<()> {
+    let shown = &server["status"]["power"];
+    anyhow::ensure!(shown == power, "power is {shown}");
+    Ok(())
+}
+
+async fn until(
+    bed: &Bed,
+    what: &str,
+    deadline: Duration,
+    holds: impl Fn(&Value) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let servers = FirstMachines::servers();
+    bed.wait_for(what, deadline, &servers, || async {
+        for server in &servers {
+            let object = server
+                .get(bed.client())
+                .await?
+                .with_context(|| format!("no {server}"))?;
+            holds(&object.data).with_context(|| server.to_string())?;
+        }
+        Ok(Some(()))
+    })
+    .await
 }

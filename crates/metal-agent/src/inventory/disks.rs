@@ -25,7 +25,9 @@ fn disk(folder: &Path, name: &str) -> Option<Disk> {
         texts.find(|text| !text.is_empty()).unwrap_or_default()
     };
     let size = number::<u64>(&folder.join("size"))?.saturating_mul(SECTOR);
-    (size > 0).then(|| Disk {
+    // one path of a multipath NVMe disk, which stands there as a whole too
+    let hidden = number::<u8>(&folder.join("hidden")) == Some(1);
+    (size > 0 && !hidden).then(|| Disk {
         kind: kind(folder, name),
         size,
         model: first(&["device/model"]),
@@ -78,6 +80,8 @@ mod tests {
             ("sda/device/vpd_pg80", "\0\u{7f}\0\u{6}SCSI-1"),
             ("sda/device/wwid", "naa.5000c50015ea71ad\n"),
             ("nvme0n1/size", "8\n"),
+            ("nvme0c0n1/size", "8\n"),
+            ("nvme0c0n1/hidden", "1\n"),
             ("nvme0n1/queue/rotational", "0\n"),
             ("nvme0n1/wwid", "eui.0025388b710116a1\n"),
             ("nvme0n1/uuid", "0b2a5d8e-1111-4222-8333-444455556666\n"),
