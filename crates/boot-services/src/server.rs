@@ -45,7 +45,7 @@ pub(crate) struct Bounds {
 impl Default for Bounds {
     fn default() -> Self {
         Self {
-            connections: 512,
+            connections: 2048,
             head: Duration::from_secs(10),
         }
     }

@@ -131,6 +131,9 @@ pub enum NotTaken {
     /// Reports about accepted machines are only taken within a boot window.
     #[error("the Server is accepted: a report without a boot token changes nothing about it")]
     Accepted,
+    /// A cluster has it.
+    #[error("a cluster has the machine: a report changes nothing about it")]
+    Bound,
     /// Another machine has this UUID.
     #[error(
         "another machine with this UUID is registered: it has the MAC addresses {}, this one has {}; correct the UUID in the firmware of one of them",
@@ -158,6 +161,9 @@ fn list(macs: &[Mac]) -> String {
 pub fn take_report(view: &View, reported: &[Mac]) -> Result<(), NotTaken> {
     if let Some(reason) = hands_off(&view.observed) {
         return Err(NotTaken::HandsOff(reason));
+    }
+    if view.bound {
+        return Err(NotTaken::Bound);
     }
     if view.observed.accepted {
         return Err(NotTaken::Accepted);
@@ -276,6 +282,7 @@ mod tests {
     fn a_bound_machine_never_gets_anything_but_its_disk() {
         for view in every().filter(|view| view.bound) {
             assert!(matches!(answer(Some(&view)), Answer::Disk(_)), "{view:?}");
+            assert!(take_report(&view, &[OURS]).is_err(), "{view:?}");
         }
     }
 

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, ResourceExt as _};
-use lifecycle::boot::{View, take_report};
+use lifecycle::boot::{NotTaken, View, take_report};
 use serde_json::json;
 use tracing::{info, warn};
 
@@ -52,8 +52,11 @@ impl Machines {
     }
 
     fn boot_view(&self, server: &Server) -> View {
-        let bound = self.bindings.get(&ObjectRef::new(&server.name_any())).is_some();
-        boot_view(server, &self.site, bound)
+        boot_view(server, &self.site, self.is_bound(&server.name_any()))
+    }
+
+    fn is_bound(&self, name: &str) -> bool {
+        self.bindings.get(&ObjectRef::new(name)).is_some()
     }
 
     fn cached(&self, id: ServerId) -> Option<Arc<Server>> {
@@ -80,6 +83,11 @@ impl Machines {
     }
 }
 
+/// A Server of which nothing is known but its name.
+fn nameless(id: ServerId) -> Server {
+    Server::new(&id.to_string(), crd_types::metal::ServerSpec::default())
+}
+
 fn failed(id: ServerId, error: &dyn std::error::Error) -> RegisterError {
     let reason = controller_runtime::telemetry::causes(error);
     RegisterError::Failed { id, reason }
@@ -88,7 +96,12 @@ fn failed(id: ServerId, error: &dyn std::error::Error) -> RegisterError {
 impl Directory for Machines {
     async fn view(&self, id: ServerId) -> Result<Option<View>, Unavailable> {
         self.synced()?;
-        Ok(self.cached(id).map(|server| self.boot_view(&server)))
+        Ok(match self.cached(id) {
+            Some(server) => Some(self.boot_view(&server)),
+            // A cluster has it although its Server is gone: its node must not get the agent.
+            None if self.is_bound(&id.to_string()) => Some(self.boot_view(&nameless(id))),
+            None => None,
+        })
     }
 
     fn disk_method(&self, id: ServerId) -> Option<DiskMethod> {
@@ -105,6 +118,7 @@ impl Directory for Machines {
         let id = report.id;
         let known = self.live(id).await?;
         match &known {
+            None if self.is_bound(&id.to_string()) => return Err(NotTaken::Bound.into()),
             None => self.has_room()?,
             Some(server) => {
                 let macs: Vec<Mac> = report

@@ -95,9 +95,9 @@ pub(crate) async fn a_killed_run_is_cleaned_up_by_the_next(bed: &Bed) -> anyhow:
         );
         has_site |= line == LAB_IS_UP;
         let site = format!("network namespace metal-{}-site", slot.0);
-        assert_eq!(
-            left.contains(&site),
-            has_site,
+        // Before that line the demo may be about to make it.
+        assert!(
+            !has_site || left.contains(&site),
             "killed after {line:?} it left {left:?}"
         );
         assert!(
