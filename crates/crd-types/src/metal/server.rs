@@ -325,7 +325,7 @@ pub struct BootStatus {
     /// iPXE last asked what to boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ipxe: Option<BootSighting>,
-    /// The agent began to report.
+    /// The agent reported; while it waits, every ten minutes at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<BootSighting>,
 }
