@@ -146,7 +146,7 @@ impl Bed {
     }
 
     /// `metal-controller-manager` that boots machines: reached at `endpoint`, with the folder of what they load.
-    pub fn booting_manager(
+    pub(crate) fn booting_manager(
         &self,
         health_port: u16,
         endpoint: Ipv4Addr,

@@ -7,7 +7,7 @@ use anyhow::Context;
 use serde_json::Value;
 
 use crate::first_cluster::condition;
-use crate::lab::{self, Lab, Machine, Machines};
+use crate::lab::{Lab, Machine, Machines};
 use crate::objects::Object;
 use crate::{Bed, Process};
 
@@ -26,10 +26,7 @@ pub struct FirstMachines {
 impl FirstMachines {
     /// Starts the network, the manager and the simulator. Both machines are off and nobody knows them yet.
     pub async fn plug_in(bed: &Bed, lab: Lab) -> anyhow::Result<Self> {
-        let data = bed.run().folder().join("data");
-        lab::assets(&data, &bed.tools().kernel(), &lab::agent()?)?;
-        let program = bed.booting_manager(HEALTH_PORT, Lab::BOOT_SERVICES, &data)?;
-        let manager = bed.start_part("metal-controller-manager", program)?;
+        let manager = bed.start_part("metal-controller-manager", lab.manager(bed, HEALTH_PORT)?)?;
         let machines = Machines::plug_in(bed, &lab).await?;
         Ok(Self {
             _manager: manager,

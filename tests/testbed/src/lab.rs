@@ -12,7 +12,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use self::assets::{agent, assets};
+use self::assets::{agent, assets};
 pub use self::capture::Capture;
 pub use self::machines::{Machine, Machines};
 use crate::Bed;
@@ -57,6 +57,13 @@ impl Lab {
         let listens = || async { Ok(site.log()?.contains("sockets bound exclusively").then_some(())) };
         site.until_ready(STARTS, listens).await?;
         Ok(Self { site, wires, folder })
+    }
+
+    /// `metal-controller-manager` that boots the lab's machines, with all that they load.
+    pub fn manager(&self, bed: &Bed, health_port: u16) -> anyhow::Result<Program> {
+        let data = self.folder.join("data");
+        assets(&data, &bed.tools().kernel(), &agent()?)?;
+        bed.booting_manager(health_port, Self::BOOT_SERVICES, &data)
     }
 
     /// Makes a tap that is a port of the bridge, for a machine in the run's namespace.

@@ -1,14 +1,17 @@
 //! Machines that boot for real: firmware, DHCP, loader, iPXE, kernel, agent, until each is a Server.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use testbed::lab::{self, Lab, Machine, Machines};
+use testbed::lab::{Lab, Machine, Machines};
 use testbed::{Bed, Object, Process};
 
 /// A health port of its own.
 const HEALTH: u16 = 9460;
+/// What the site's DHCP server leases.
+const LEASES: (Ipv4Addr, Ipv4Addr) = (Ipv4Addr::new(10, 77, 0, 100), Ipv4Addr::new(10, 77, 0, 200));
 /// Firmware and kernel on an emulated processor that others use too; about 15 s alone.
 const BOOTED: Duration = Duration::from_mins(2);
 
@@ -26,9 +29,7 @@ impl Site {
             server(machine).delete(bed.client()).await?;
         }
         let lab = Lab::start(bed).await?;
-        let data = bed.run().folder().join("data");
-        lab::assets(&data, &bed.tools().kernel(), &lab::agent()?)?;
-        let program = bed.booting_manager(HEALTH, Lab::BOOT_SERVICES, &data)?;
+        let program = lab.manager(bed, HEALTH)?;
         let manager = bed.start_part("metal-controller-manager", program.args(flags.iter().copied()))?;
         let machines = Machines::plug_in(bed, &lab).await?;
         Ok(Self {
@@ -116,9 +117,10 @@ fn is_discovered(machine: Machine, server: &Value) -> anyhow::Result<()> {
     anyhow::ensure!(macs == machine.macs(), "MAC addresses are {macs:?}");
     let addresses = server["status"]["addresses"].as_array().context("no addresses")?;
     let leased = |address: &&Value| {
-        address["address"]
+        let address = address["address"]
             .as_str()
-            .is_some_and(|text| text.starts_with("10.77.0.1"))
+            .and_then(|text| text.parse::<Ipv4Addr>().ok());
+        address.is_some_and(|address| (LEASES.0..=LEASES.1).contains(&address))
     };
     let internal = addresses
         .iter()

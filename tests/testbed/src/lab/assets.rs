@@ -19,7 +19,7 @@ const TFTP: [(&str, &str); 4] = [
 
 /// Writes `env/agent-amd64/{vmlinuz,initramfs.xz}` and `tftp/…` under `data_dir`, from a `kernel` folder as
 /// `cargo xtask tools` makes it and an `agent` binary without libraries.
-pub fn assets(data_dir: &Path, kernel: &Path, agent: &Path) -> anyhow::Result<()> {
+pub(super) fn assets(data_dir: &Path, kernel: &Path, agent: &Path) -> anyhow::Result<()> {
     let environment = data_dir.join("env/agent-amd64");
     let tftp = data_dir.join("tftp");
     for folder in [&environment, &tftp] {
@@ -37,7 +37,7 @@ pub fn assets(data_dir: &Path, kernel: &Path, agent: &Path) -> anyhow::Result<()
 }
 
 /// The agent that `cargo xtask test agent` built in this workspace.
-pub fn agent() -> anyhow::Result<PathBuf> {
+pub(super) fn agent() -> anyhow::Result<PathBuf> {
     let this = std::env::current_exe()?;
     // target/debug/demo, target/debug/deps/e2e-…
     let mut folders = this.ancestors().skip(2).take(2);
