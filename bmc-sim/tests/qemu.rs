@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use common::program::Program;
 use tempfile::TempDir;
-use tokio::time::Instant;
 
 /// Size of the disk: other than the fleet file says, and at least a cylinder, or SeaBIOS cannot read it.
 const DISK: u64 = 2 << 20;
@@ -131,10 +130,14 @@ bmcs:
 
     /// Waits until the serial log has `text` so often.
     async fn serial_says(&self, text: &str, times: usize) {
-        until(
-            || self.serial_log().matches(text).count() == times,
-            || format!("{text:?} is not there {times} times: {}", self.serial_log()),
-        )
+        common::until(WAIT, async || {
+            let log = self.serial_log();
+            if log.matches(text).count() == times {
+                Ok(())
+            } else {
+                Err(format!("{text:?} is not there {times} times: {log}"))
+            }
+        })
         .await;
     }
 
@@ -156,21 +159,25 @@ bmcs:
 
     /// Waits until the last effect is that.
     async fn goes_off_by_itself(&self) {
-        let deadline = Instant::now() + WAIT;
-        loop {
+        common::until(WAIT, async || {
             let effects = self.effects().await;
             if effects.last().unwrap() == "off on off host shut itself down" {
-                return;
+                Ok(())
+            } else {
+                Err(format!("{effects:?}"))
             }
-            assert!(Instant::now() < deadline, "{effects:?}");
-        }
+        })
+        .await;
     }
 
     async fn no_process_is_left(&self) {
-        until(
-            || qemus(self.folder.path()).is_empty(),
-            || "QEMU still runs".into(),
-        )
+        common::until(WAIT, async || {
+            if qemus(self.folder.path()).is_empty() {
+                Ok(())
+            } else {
+                Err("QEMU still runs".into())
+            }
+        })
         .await;
     }
 }
@@ -187,14 +194,6 @@ fn qemus(folder: &Path) -> Vec<PathBuf> {
             line.contains("-uuid") && line.contains(folder)
         })
         .collect()
-}
-
-async fn until(holds: impl Fn() -> bool, otherwise: impl Fn() -> String) {
-    let deadline = Instant::now() + WAIT;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{}", otherwise());
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 #[tokio::test]

@@ -214,18 +214,15 @@ impl Bench {
 
     /// Waits until the machine of BMC `bios` shows `value` for `key`.
     pub(crate) async fn machine_shows(&self, key: &str, value: Value) {
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-        loop {
+        until(Duration::from_secs(10), async || {
             let machine = self.machine().await;
             if machine[key] == value {
-                return;
+                Ok(())
+            } else {
+                Err(format!("{key} is not {value}: {machine}"))
             }
-            assert!(
-                tokio::time::Instant::now() < deadline,
-                "{key} is not {value}: {machine}"
-            );
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        })
+        .await;
     }
 
     /// The power log of BMC `bios` as `event verb before->after`, commands and power edges only.
@@ -270,4 +267,13 @@ pub(crate) async fn curl(args: &[&str]) -> Result<Answer, Ran> {
         head: head.into(),
         body: body.into(),
     })
+}
+
+/// Looks again and again until `look` is content; past the deadline its last complaint is the failure.
+pub(crate) async fn until(deadline: Duration, look: impl AsyncFn() -> Result<(), String>) {
+    let end = tokio::time::Instant::now() + deadline;
+    while let Err(complaint) = look().await {
+        assert!(tokio::time::Instant::now() < end, "{complaint}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
