@@ -3,8 +3,10 @@
 //! The messages are generated from `proto/api.proto`; [`Registration`] is what they mean, checked. A machine that has not
 //! been accepted can send anything: every list, text and number has a bound, and an error names what broke it.
 
+mod address;
 mod registration;
 
+pub use address::why_not_reachable;
 pub use registration::{Invalid, MAX_ITEMS, MAX_TEXT, Registration, server_id};
 
 /// Messages, client and server of package `api`, generated.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_protocol::api::agent_server::Agent;
-use agent_protocol::{Registration, api, server_id};
+use agent_protocol::{Registration, api, server_id, why_not_reachable};
 use governor::Quota;
 use hardware_types::ServerId;
 use lifecycle::boot::{Order, order};
@@ -203,27 +203,13 @@ fn address(reported: &api::Address) -> Result<Address, &'static str> {
         return Err("its type is not a word such as InternalIP");
     }
     let address: IpAddr = reported.address.parse().map_err(|_| "not an IP address")?;
-    // ::ffff:127.0.0.1 is 127.0.0.1
-    let address = address.to_canonical();
-    let is_link_local = match address {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    };
-    let wrong = if address.is_unspecified() {
-        "unspecified"
-    } else if address.is_loopback() {
-        "a loopback address"
-    } else if address.is_multicast() {
-        "a multicast address"
-    } else if is_link_local {
-        "a link-local address"
-    } else {
-        return Ok(Address {
+    match why_not_reachable(address) {
+        Some(wrong) => Err(wrong),
+        None => Ok(Address {
             kind: kind.clone(),
-            address,
-        });
-    };
-    Err(wrong)
+            address: address.to_canonical(),
+        }),
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
+use agent_protocol::why_not_reachable;
 use futures::TryStreamExt as _;
 use hardware_types::Mac;
 use rtnetlink::packet_route::address::AddressAttribute;
@@ -283,9 +284,6 @@ fn socket(interface: &str) -> io::Result<UdpSocket> {
 
 /// Whether others reach a machine at this address.
 pub(crate) fn is_global(address: IpAddr) -> bool {
-    let local = match address {
-        IpAddr::V4(address) => address.is_link_local() || address.is_broadcast(),
-        IpAddr::V6(address) => address.is_unicast_link_local(),
-    };
-    !(local || address.is_loopback() || address.is_multicast() || address.is_unspecified())
+    let is_broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
+    why_not_reachable(address).is_none() && !is_broadcast
 }

@@ -8,14 +8,14 @@ use boot_services::{Address, Directory, RegisterError, Sighting, Unavailable};
 use controller_runtime::events::Events;
 use controller_runtime::writer::{WriteError, Writer};
 use crd_types::infrastructure::ServerBinding;
-use crd_types::metal::{BootFromDiskMethod, NodeAddress, Server};
+use crd_types::metal::{BootFromDiskMethod, NodeAddress, Server, ServerSpec};
 use crd_types::names::events;
 use futures::FutureExt as _;
 use hardware_types::{Mac, ServerId};
 use jiff::Timestamp;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, Client};
 use lifecycle::boot::{NotTaken, View, take_report};
 use serde_json::json;
 use tracing::{info, warn};
@@ -51,12 +51,15 @@ impl Machines {
         }
     }
 
-    fn boot_view(&self, server: &Server) -> View {
-        boot_view(server, &self.site, self.is_bound(&server.name_any()))
-    }
-
-    fn is_bound(&self, name: &str) -> bool {
-        self.bindings.get(&ObjectRef::new(name)).is_some()
+    /// What is known of the machine whose Server this is; nothing, if neither it nor a binding is there. A cluster has
+    /// what is bound although its Server is gone: its node must not get the agent.
+    fn known(&self, id: ServerId, server: Option<&Server>) -> Option<View> {
+        let name = id.to_string();
+        let bound = self.bindings.get(&ObjectRef::new(&name)).is_some();
+        match server {
+            Some(server) => Some(boot_view(server, &self.site, bound)),
+            None => bound.then(|| boot_view(&Server::new(&name, ServerSpec::default()), &self.site, bound)),
+        }
     }
 
     fn cached(&self, id: ServerId) -> Option<Arc<Server>> {
@@ -71,6 +74,15 @@ impl Machines {
             .map_err(|error| failed(id, &error))
     }
 
+    async fn tell_refusal(&self, server: Option<&Server>, refusal: &NotTaken) {
+        if let Some(server) = server {
+            let note = format!("Report of an agent not taken: {refusal}");
+            self.events
+                .warning(server, events::SERVER_REGISTRATION, "Register", &note)
+                .await;
+        }
+    }
+
     fn has_room(&self) -> Result<(), RegisterError> {
         let all = self.servers.state();
         let count = all.iter().filter(|server| !server.spec.accepted).count();
@@ -83,11 +95,6 @@ impl Machines {
     }
 }
 
-/// A Server of which nothing is known but its name.
-fn nameless(id: ServerId) -> Server {
-    Server::new(&id.to_string(), crd_types::metal::ServerSpec::default())
-}
-
 fn failed(id: ServerId, error: &dyn std::error::Error) -> RegisterError {
     let reason = controller_runtime::telemetry::causes(error);
     RegisterError::Failed { id, reason }
@@ -96,12 +103,7 @@ fn failed(id: ServerId, error: &dyn std::error::Error) -> RegisterError {
 impl Directory for Machines {
     async fn view(&self, id: ServerId) -> Result<Option<View>, Unavailable> {
         self.synced()?;
-        Ok(match self.cached(id) {
-            Some(server) => Some(self.boot_view(&server)),
-            // A cluster has it although its Server is gone: its node must not get the agent.
-            None if self.is_bound(&id.to_string()) => Some(self.boot_view(&nameless(id))),
-            None => None,
-        })
+        Ok(self.known(id, self.cached(id).as_deref()))
     }
 
     fn disk_method(&self, id: ServerId) -> Option<DiskMethod> {
@@ -116,22 +118,14 @@ impl Directory for Machines {
     async fn register(&self, report: Registration) -> Result<(), RegisterError> {
         self.synced()?;
         let id = report.id;
-        let known = self.live(id).await?;
-        match &known {
-            None if self.is_bound(&id.to_string()) => return Err(NotTaken::Bound.into()),
+        let server = self.live(id).await?;
+        match self.known(id, server.as_ref()) {
             None => self.has_room()?,
-            Some(server) => {
-                let macs: Vec<Mac> = report
-                    .hardware
-                    .interfaces
-                    .iter()
-                    .map(|interface| interface.mac)
-                    .collect();
-                if let Err(refusal) = take_report(&self.boot_view(server), &macs) {
-                    let note = format!("Report of an agent not taken: {refusal}");
-                    self.events
-                        .warning(server, events::SERVER_REGISTRATION, "Register", &note)
-                        .await;
+            Some(view) => {
+                let interfaces = report.hardware.interfaces.iter();
+                let macs: Vec<Mac> = interfaces.map(|interface| interface.mac).collect();
+                if let Err(refusal) = take_report(&view, &macs) {
+                    self.tell_refusal(server.as_ref(), &refusal).await;
                     return Err(refusal.into());
                 }
             }
@@ -147,13 +141,13 @@ impl Directory for Machines {
             .await
         {
             Ok(written) => written,
-            Err(WriteError::Owned { what, source }) if known.is_some() => {
+            Err(WriteError::Owned { what, source }) if server.is_some() => {
                 warn!(server = %id, %source, "{what}: somebody else's inventory stays");
                 return Ok(());
             }
             Err(error) => return Err(failed(id, &error)),
         };
-        if known.is_none() {
+        if server.is_none() {
             info!(server = %id, "registered");
             self.events
                 .normal(
@@ -170,8 +164,9 @@ impl Directory for Machines {
     async fn addresses(&self, id: ServerId, addresses: Vec<Address>) -> Result<(), RegisterError> {
         self.synced()?;
         let server = self.live(id).await?.ok_or(RegisterError::Unknown(id))?;
-        let view = self.boot_view(&server);
-        take_report(&view, &view.macs)?;
+        if let Some(view) = self.known(id, Some(&server)) {
+            take_report(&view, &view.macs)?;
+        }
         let mut addresses = addresses;
         addresses.sort();
         addresses.dedup();

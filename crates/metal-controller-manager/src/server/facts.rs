@@ -51,12 +51,6 @@ pub(crate) fn boot_view(server: &Server, site: &Site, bound: bool) -> View {
         },
         confirmed: false,
     };
-    let network = server
-        .spec
-        .hardware
-        .as_ref()
-        .and_then(|hardware| hardware.network.as_ref());
-    let macs = network.iter().flat_map(|network| &network.interfaces);
     View {
         observed: observe(server, site, identity),
         bound,
@@ -65,9 +59,7 @@ pub(crate) fn boot_view(server: &Server, site: &Site, bound: bool) -> View {
             .as_ref()
             .and_then(|status| status.is_clean)
             .unwrap_or(false),
-        macs: macs
-            .filter_map(|interface| interface.mac.as_ref()?.parse().ok())
-            .collect(),
+        macs: macs(server).collect(),
         registered: server.spec.hardware.is_some(),
     }
 }
