@@ -196,6 +196,7 @@ mod tests {
                 here: "here".into(),
                 identity: IdentityVerdict::Unknown,
                 identity_confirmed: false,
+                unexpectedly_on: false,
             },
             bound: false,
             clean: false,

@@ -21,6 +21,8 @@ pub struct Observed {
     pub identity: IdentityVerdict,
     /// A human looked at an identity that is merely different, and resumed.
     pub identity_confirmed: bool,
+    /// It is on although nobody here switched it on: see [`crate::server::is_unexpectedly_on`].
+    pub unexpectedly_on: bool,
 }
 
 /// Why a Server is left alone: nothing is written to its BMC, its agent gets no orders, it cannot be allocated.
@@ -95,6 +97,7 @@ pub fn hands_off(observed: &Observed) -> Option<HandsOff> {
     match observed.identity {
         IdentityVerdict::Contradicts => Some(HandsOff::Conflict), // I-13
         IdentityVerdict::Different if !observed.identity_confirmed => Some(HandsOff::Conflict),
+        _ if observed.unexpectedly_on => Some(HandsOff::UnexpectedPower),
         IdentityVerdict::Different | IdentityVerdict::Same | IdentityVerdict::Unknown => None,
     }
 }
@@ -120,6 +123,7 @@ mod tests {
             here: "here".into(),
             identity: IdentityVerdict::Same,
             identity_confirmed: false,
+            unexpectedly_on: false,
         }
     }
 

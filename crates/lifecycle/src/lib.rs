@@ -9,9 +9,11 @@ mod gate;
 mod identity;
 pub mod invariant;
 pub mod power;
+pub mod server;
 mod time;
 mod timings;
 mod trouble;
+pub mod wipe;
 
 pub use gate::{HandsOff, Observed, Refusal, hands_off, may_command};
 pub use identity::{BmcIdentity, IdentityVerdict, compare_identity};

@@ -17,6 +17,13 @@ pub struct Timings {
     pub reading_gap: Duration,
     /// How long a machine stays off, confirmed, before the same sequence switches it on again.
     pub rest: Duration,
+    /// From a machine's power-on to its question what to boot, and then to a sign of its agent, and between two of
+    /// those; past it the machine is switched off.
+    pub boot: Duration,
+    /// How long an agent that runs is given to fetch its orders before the machine is power-cycled for them.
+    pub agent_grace: Duration,
+    /// How long a boot window stays open without a sign of life.
+    pub window: Duration,
 }
 
 impl Default for Timings {
@@ -28,6 +35,9 @@ impl Default for Timings {
             reset: Duration::from_mins(1),
             reading_gap: Duration::from_secs(3),
             rest: Duration::from_secs(10),
+            boot: Duration::from_mins(20),
+            agent_grace: Duration::from_secs(30),
+            window: Duration::from_hours(24),
         }
     }
 }
@@ -45,9 +55,17 @@ pub struct PlatformTimings {
     pub reset: Option<Duration>,
     /// Replaces [`Timings::rest`], and only upwards.
     pub rest: Option<Duration>,
+    /// Replaces [`Timings::boot`].
+    pub boot: Option<Duration>,
 }
 
 impl Timings {
+    /// When an *off* that was not confirmed is tried again, after so many attempts: a minute, doubled, ten at most.
+    pub fn off_again(&self, attempts: u32) -> Duration {
+        let doubled = self.off.saturating_mul(1 << attempts.clamp(1, 8));
+        doubled.min(self.off.saturating_mul(10))
+    }
+
     /// These timings with what `platform` needs. The reading gap is a rule of safety and belongs to no platform.
     #[must_use]
     pub fn on_platform(&self, platform: &PlatformTimings) -> Self {
@@ -58,6 +76,9 @@ impl Timings {
             reset: platform.reset.unwrap_or(self.reset),
             reading_gap: self.reading_gap,
             rest: platform.rest.map_or(self.rest, |rest| rest.max(self.rest)),
+            boot: platform.boot.unwrap_or(self.boot),
+            agent_grace: self.agent_grace,
+            window: self.window,
         }
     }
 }

@@ -377,9 +377,6 @@ pub struct WipeStatus {
     /// When the agent reported its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
-    /// Why the machine is not clean although the agent has ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
     /// How the disks were erased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,

@@ -28,6 +28,7 @@ fn timings() -> Timings {
         reset: ticks(8),
         reading_gap: ticks(2),
         rest: ticks(3),
+        ..Timings::default()
     }
 }
 

@@ -1,0 +1,516 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::facts::WipeDue;
+use crate::power::Unconfirmed;
+use crate::{HandsOff, IdentityVerdict};
+
+const W: &str = "w-1";
+const LATE: Outcome = Outcome::Unconfirmed(Unconfirmed::NotOn);
+
+fn at(seconds: u64) -> Time {
+    Time::from_millis(1_800_000_000_000 + seconds * 1000)
+}
+
+fn timings() -> Timings {
+    Timings::default()
+}
+
+fn off() -> Driver {
+    let power = Some(PowerState::Off);
+    Driver::Ready { power }
+}
+
+fn on() -> Driver {
+    let power = Some(PowerState::On);
+    Driver::Ready { power }
+}
+
+/// Accepted, ours, reported by its agent, off; no fact but the installation.
+fn accepted() -> Observed {
+    Observed {
+        gate: crate::Observed {
+            accepted: true,
+            paused: false,
+            installation: Some("here".into()),
+            here: "here".into(),
+            identity: IdentityVerdict::Same,
+            identity_confirmed: false,
+            unexpectedly_on: false,
+        },
+        facts: Ok(Facts::default()),
+        bound: false,
+        registered: true,
+        marked_clean: false,
+        cordoned: false,
+        driver: off(),
+        intent: None,
+        asked: None,
+        agent: None,
+        wipe: None,
+        since: at(0),
+    }
+}
+
+fn facts(due: u64, done: Option<u64>, powered: Option<&str>, window: Option<u64>) -> Facts {
+    Facts {
+        wipe_due: Some(WipeDue {
+            generation: due,
+            allocation: None,
+        }),
+        wipe_done: done,
+        powered: powered.map(Into::into),
+        window: window.map(|opened| Window {
+            id: W.into(),
+            purpose: Purpose::Agent,
+            opened: at(opened),
+        }),
+    }
+}
+
+/// In the window of the first wipe, opened at second 100.
+fn in_window() -> Observed {
+    Observed {
+        facts: Ok(facts(1, None, Some(W), Some(100))),
+        ..accepted()
+    }
+}
+
+fn sent(id: &str, action: PowerAction, began: u64, outcome: Option<Outcome>) -> Option<Command> {
+    Some(Command {
+        id: id.into(),
+        action,
+        began: at(began),
+        outcome,
+    })
+}
+
+fn power(id: &str, action: PowerAction, network_boot: bool) -> Option<Act> {
+    Some(Act::Power {
+        id: id.into(),
+        action,
+        network_boot,
+    })
+}
+
+fn step(seen: &Observed, now: u64) -> Plan {
+    plan(seen, at(now), &timings())
+}
+
+#[test]
+fn an_accepted_machine_is_recorded_as_due_before_its_window_opens() {
+    assert_eq!(step(&accepted(), 100).act, Some(Act::RaiseWipe(1)));
+    let due = Observed {
+        facts: Ok(facts(1, None, None, None)),
+        ..accepted()
+    };
+    assert_eq!(step(&due, 100).act, Some(Act::OpenWindow));
+    assert_eq!(step(&due, 100).phase, Phase::Wiping);
+}
+
+#[test]
+fn a_server_that_never_reported_here_is_not_wiped() {
+    let mut by_hand = accepted();
+    by_hand.registered = false;
+    let plan = step(&by_hand, 100);
+    assert_eq!((plan.act, plan.why), (None, Why::NotRegistered));
+    by_hand.marked_clean = true;
+    assert_eq!(step(&by_hand, 100).phase, Phase::Available);
+    // a client's word counts for nothing once there was an agent
+    by_hand.registered = true;
+    assert_eq!(step(&by_hand, 100).act, Some(Act::RaiseWipe(1)));
+}
+
+#[test]
+fn nothing_is_done_for_machines_that_are_not_ours_to_wipe() {
+    let mut unaccepted = in_window();
+    unaccepted.gate.accepted = false;
+    let mut bound = in_window();
+    bound.bound = true;
+    let mut paused = in_window();
+    paused.gate.paused = true;
+    let mut unreadable = in_window();
+    unreadable.facts = Err("annotation x: \"y\" is not z".into());
+    for (seen, phase) in [
+        (unaccepted, Phase::Discovered),
+        (bound, Phase::Allocated),
+        (paused, Phase::HandsOff),
+        (unreadable, Phase::Error),
+    ] {
+        let plan = step(&seen, 100);
+        assert_eq!((plan.act, plan.phase), (None, phase), "{seen:?}");
+    }
+}
+
+#[test]
+fn a_machine_that_is_off_is_switched_on_at_once_and_one_whose_agent_runs_is_not() {
+    let first = power("w-1-on-1", PowerAction::On, true);
+    assert_eq!(step(&in_window(), 100).act, first);
+    let mut runs = in_window();
+    runs.driver = on();
+    runs.agent = Some(at(60));
+    let plan = step(&runs, 100);
+    assert_eq!(
+        (plan.act, plan.why, plan.again),
+        (None, Why::AgentRuns, Some(at(130)))
+    );
+    assert_eq!(step(&runs, 130).act, first);
+    // it was switched off since
+    runs.driver = off();
+    assert_eq!(step(&runs, 100).act, first);
+    // heard of too long ago
+    runs.driver = on();
+    runs.agent = None;
+    assert_eq!(step(&runs, 100).act, first);
+}
+
+#[test]
+fn without_a_bmc_or_an_answer_of_it_nothing_is_sent_and_the_reason_is_said() {
+    for (driver, why) in [(Driver::None, Why::PressButton), (Driver::Silent, Why::BmcSilent)] {
+        let seen = Observed {
+            driver,
+            ..in_window()
+        };
+        let plan = step(&seen, 100);
+        assert_eq!((plan.act, plan.why), (None, why));
+    }
+}
+
+#[test]
+fn a_boot_that_never_asks_ends_off_is_tried_once_more_with_a_reset_and_then_a_human_is_asked() {
+    let boot = u64::from(u16::try_from(timings().boot.as_secs()).unwrap());
+    let mut seen = in_window();
+    let mut expect = |intent: Option<Command>, now: u64, act: Option<Act>, why: Why| {
+        seen.intent = intent;
+        let plan = step(&seen, now);
+        assert_eq!((plan.act, plan.why), (act, why), "at {now}");
+    };
+    let done = Some(Outcome::Done);
+    let on_1 = |outcome| sent("w-1-on-1", PowerAction::On, 110, outcome);
+    expect(on_1(None), 115, None, Why::Powering);
+    expect(on_1(done), 110 + boot - 1, None, Why::Booting { attempt: 1 });
+    let off_1 = power("w-1-off-1", PowerAction::Off, false);
+    expect(on_1(done), 110 + boot, off_1.clone(), Why::NoBoot { attempt: 1 });
+    expect(on_1(Some(LATE)), 115, off_1, Why::NoBoot { attempt: 1 });
+    expect(
+        sent("w-1-off-1", PowerAction::Off, 2000, done),
+        2001,
+        power("w-1-on-2", PowerAction::On, true),
+        Why::Booting { attempt: 2 },
+    );
+    expect(
+        sent("w-1-on-2", PowerAction::On, 2010, done),
+        2015,
+        power("w-1-reset-2", PowerAction::Reset, true),
+        Why::Booting { attempt: 2 },
+    );
+    let reset = || sent("w-1-reset-2", PowerAction::Reset, 2020, Some(LATE));
+    expect(reset(), 2021, None, Why::Booting { attempt: 2 });
+    expect(
+        reset(),
+        2020 + boot,
+        power("w-1-off-2", PowerAction::Off, false),
+        Why::NoBoot { attempt: 2 },
+    );
+    expect(
+        sent("w-1-off-2", PowerAction::Off, 4000, done),
+        4001,
+        None,
+        Why::NeverBooted,
+    );
+    // a human's own command begins anew
+    expect(
+        sent("00ff", PowerAction::On, 5000, done),
+        5001,
+        power("w-1-on-1", PowerAction::On, true),
+        Why::Booting { attempt: 1 },
+    );
+}
+
+#[test]
+fn each_sign_of_a_boot_gives_it_more_time() {
+    let mut seen = in_window();
+    seen.driver = on();
+    seen.intent = sent("w-1-on-1", PowerAction::On, 110, Some(Outcome::Done));
+    seen.asked = Some(at(1300));
+    assert_eq!(step(&seen, 2400).why, Why::AgentLoads);
+    seen.agent = Some(at(2400));
+    assert_eq!(step(&seen, 3500).why, Why::AgentRuns);
+    assert_eq!(step(&seen, 3600).act, power("w-1-off-1", PowerAction::Off, false));
+    // what was seen before the power-on is no sign of this boot
+    seen.asked = Some(at(50));
+    seen.agent = Some(at(60));
+    assert_eq!(step(&seen, 120).why, Why::Booting { attempt: 1 });
+}
+
+fn reported(heard: u64, ended: Option<Result<(), String>>) -> Option<Wipe> {
+    Some(Wipe {
+        generation: 1,
+        progress: "37 %".into(),
+        heard: at(heard),
+        ended: ended.map(|result| (at(heard), result)),
+    })
+}
+
+#[test]
+fn a_wipe_that_goes_on_is_left_alone_and_so_is_one_that_a_successor_finds() {
+    let mut seen = in_window();
+    seen.driver = on();
+    seen.wipe = reported(200, None);
+    let plan = step(&seen, 300);
+    assert_eq!((plan.act, plan.why), (None, Why::Wiping("37 %".into())));
+    // a manager that was away for an hour gives the agent its time before it judges
+    seen.since = at(3900);
+    assert_eq!(step(&seen, 4000).why, Why::Wiping("37 %".into()));
+    assert_ne!(step(&seen, 3900 + 1200).why, Why::Wiping("37 %".into()));
+}
+
+#[test]
+fn only_the_wipe_that_is_due_counts() {
+    let mut seen = in_window();
+    seen.wipe = reported(200, Some(Ok(())));
+    assert_eq!(step(&seen, 201).act, Some(Act::WipeDone(1)));
+    seen.facts = Ok(facts(2, Some(1), Some(W), Some(150)));
+    assert_ne!(step(&seen, 201).act, Some(Act::WipeDone(1)));
+}
+
+#[test]
+fn a_wipe_that_failed_waits_for_a_human_and_begins_anew_with_the_next_boot() {
+    let mut seen = in_window();
+    seen.driver = on();
+    seen.intent = sent("w-1-on-1", PowerAction::On, 110, Some(Outcome::Done));
+    seen.asked = Some(at(120));
+    seen.wipe = reported(200, Some(Err("disk /dev/sda: x".into())));
+    let plan = step(&seen, 9000);
+    assert_eq!((plan.act, plan.phase), (None, Phase::Error));
+    assert!(plan.why.to_string().contains("/dev/sda"));
+    seen.intent = sent("00ff", PowerAction::Cycle, 9100, Some(Outcome::Done));
+    assert_eq!(step(&seen, 9110).act, power("w-1-on-1", PowerAction::On, true));
+    seen.asked = Some(at(9200));
+    assert_ne!(step(&seen, 9210).phase, Phase::Error);
+}
+
+#[test]
+fn a_wiped_machine_is_available_only_once_it_is_confirmed_off() {
+    let mut seen = accepted();
+    seen.driver = on();
+    seen.facts = Ok(facts(1, Some(1), Some(W), None));
+    let end = |n: u32| power(&format!("w-1-end-{n}"), PowerAction::Off, false);
+    // an older off says nothing of this power-on
+    seen.intent = sent("00ff", PowerAction::Off, 10, Some(Outcome::Done));
+    assert_eq!(step(&seen, 300).act, end(1));
+    seen.intent = sent("w-1-end-1", PowerAction::Off, 300, Some(LATE));
+    let plan = step(&seen, 301);
+    assert_eq!((plan.act, plan.again), (None, Some(at(420))));
+    assert_eq!(step(&seen, 420).act, end(2));
+    seen.intent = sent("w-1-end-2", PowerAction::Off, 430, Some(Outcome::Done));
+    assert_eq!(step(&seen, 431).act, Some(Act::ConfirmOff));
+    seen.facts = Ok(facts(1, Some(1), None, None));
+    assert_eq!(step(&seen, 432).phase, Phase::Accepted, "it reads on");
+    seen.driver = off();
+    assert_eq!(step(&seen, 433).phase, Phase::Available);
+    seen.cordoned = true;
+    assert_eq!(step(&seen, 434).phase, Phase::Accepted);
+}
+
+#[test]
+fn what_a_user_switched_on_stays_on_and_is_not_offered() {
+    let mut seen = accepted();
+    seen.driver = on();
+    seen.facts = Ok(facts(1, Some(1), Some("00ff"), None));
+    seen.intent = sent("00ff", PowerAction::On, 300, Some(Outcome::Done));
+    let plan = step(&seen, 301);
+    assert_eq!((plan.act, plan.why), (None, Why::OnByRequest));
+    seen.intent = sent("00fe", PowerAction::Off, 400, Some(Outcome::Done));
+    assert_eq!(step(&seen, 401).act, Some(Act::ConfirmOff));
+}
+
+#[test]
+fn a_window_without_a_sign_of_life_closes_and_is_not_opened_again_by_itself() {
+    let day = 24 * 3600;
+    let mut seen = in_window();
+    seen.driver = Driver::None;
+    assert_eq!(step(&seen, 100 + day - 1).act, None);
+    assert_eq!(step(&seen, 100 + day).act, Some(Act::CloseWindow));
+    seen.asked = Some(at(200));
+    assert_eq!(step(&seen, 100 + day).act, None);
+    seen.facts = Ok(facts(1, None, Some(W), None));
+    let plan = step(&seen, 300 + day);
+    assert_eq!((plan.act, plan.why), (None, Why::WindowLapsed));
+    seen.intent = sent("w-1-off-2", PowerAction::Off, 200, Some(Outcome::Done));
+    assert_eq!(step(&seen, 300 + day).why, Why::WindowLapsed);
+    seen.intent = sent("00ff", PowerAction::Off, 300 + day, Some(Outcome::Done));
+    assert_eq!(step(&seen, 301 + day).act, Some(Act::ConfirmOff));
+}
+
+#[test]
+fn a_machine_that_is_on_by_nobodys_will_is_so_until_it_reads_off_twice() {
+    let clean = facts(1, Some(1), None, None);
+    let is = |was, power, twice| is_unexpectedly_on(&clean, false, was, power, twice);
+    assert!(is(false, Some(PowerState::On), false));
+    assert!(is(true, None, false) && is(true, Some(PowerState::Off), false));
+    assert!(!is(true, Some(PowerState::Off), true) && !is(false, Some(PowerState::Off), false));
+    let ours = facts(1, Some(1), Some(W), None);
+    let dirty = facts(2, Some(1), None, None);
+    for facts in [ours, dirty] {
+        assert!(!is_unexpectedly_on(
+            &facts,
+            false,
+            true,
+            Some(PowerState::On),
+            false
+        ));
+    }
+    let mut seen = accepted();
+    seen.facts = Ok(clean);
+    seen.gate.unexpectedly_on = true;
+    assert_eq!(step(&seen, 100).why, Why::HandsOff(HandsOff::UnexpectedPower));
+}
+
+fn any_facts() -> impl Strategy<Value = Facts> {
+    let powered = prop::option::of(prop::sample::select(vec![W, "00ff"]));
+    let window = prop::option::of((any::<bool>(), 0..400_u64));
+    (
+        prop::option::of(1..4_u64),
+        prop::option::of(1..4_u64),
+        powered,
+        window,
+    )
+        .prop_map(|(due, done, powered, window)| Facts {
+            wipe_due: due.map(|generation| WipeDue {
+                generation,
+                allocation: None,
+            }),
+            wipe_done: done,
+            powered: powered.map(Into::into),
+            window: window.map(|(agent, opened)| Window {
+                id: W.into(),
+                purpose: if agent {
+                    Purpose::Agent
+                } else {
+                    Purpose::Environment
+                },
+                opened: at(opened),
+            }),
+        })
+}
+
+fn any_intent() -> impl Strategy<Value = Option<Command>> {
+    let ids = [
+        "w-1-on-1",
+        "w-1-off-1",
+        "w-1-on-2",
+        "w-1-reset-2",
+        "w-1-off-2",
+        "w-1-end-1",
+        "00ff",
+    ];
+    let actions = [
+        PowerAction::On,
+        PowerAction::Off,
+        PowerAction::Cycle,
+        PowerAction::Reset,
+    ];
+    let outcomes = [None, Some(Outcome::Done), Some(LATE)];
+    let id = prop::sample::select(ids.to_vec());
+    let action = prop::sample::select(actions.to_vec());
+    let outcome = prop::sample::select(outcomes.to_vec());
+    prop::option::of((id, action, 0..3000_u64, outcome))
+        .prop_map(|some| some.and_then(|(id, action, began, outcome)| sent(id, action, began, outcome)))
+}
+
+fn any_observed() -> impl Strategy<Value = Observed> {
+    let flags = prop::array::uniform7(any::<bool>());
+    let drivers = [
+        Driver::None,
+        Driver::Silent,
+        on(),
+        off(),
+        Driver::Ready { power: None },
+    ];
+    let driver = prop::sample::select(drivers.to_vec());
+    let wipe = prop::option::of((1..4_u64, 0..3000_u64, prop::sample::select(vec![0, 1, 2])));
+    let time = || prop::option::of((0..3000_u64).prop_map(at));
+    (any_facts(), any_intent(), flags, driver, wipe, time(), time()).prop_map(
+        |(facts, intent, flags, driver, wipe, asked, agent)| {
+            let mut seen = accepted();
+            [
+                seen.gate.accepted,
+                seen.gate.paused,
+                seen.bound,
+                seen.registered,
+                seen.marked_clean,
+                seen.cordoned,
+                seen.gate.unexpectedly_on,
+            ] = flags;
+            seen.wipe = wipe.map(|(generation, heard, ended)| Wipe {
+                generation,
+                progress: String::new(),
+                heard: at(heard),
+                ended: match ended {
+                    0 => None,
+                    1 => Some((at(heard), Ok(()))),
+                    _ => Some((at(heard), Err("x".into()))),
+                },
+            });
+            Observed {
+                facts: Ok(facts),
+                intent,
+                driver,
+                asked,
+                agent,
+                ..seen
+            }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn no_step_breaks_a_rule_whatever_was_seen(seen in any_observed(), now in 0..200_000_u64) {
+        let plan = step(&seen, now);
+        let facts = seen.facts.clone().unwrap();
+        let may_touch = seen.gate.accepted && !seen.gate.paused && !seen.gate.unexpectedly_on && !seen.bound;
+        let ended = seen.intent.as_ref().and_then(|intent| intent.outcome);
+        match &plan.act {
+            None => {}
+            // I-1, I-2, I-5: nothing else than claiming it
+            Some(act) if !may_touch => prop_assert_eq!(act, &Act::Claim),
+            Some(Act::RaiseWipe(n)) => {
+                prop_assert!(seen.registered || facts.wipe_done.is_some());
+                prop_assert!(facts.wipe_due.is_none() && Some(*n) > facts.wipe_done);
+            }
+            // write first, then look; never for a clean one
+            Some(Act::OpenWindow) => prop_assert!(facts.due().is_some() && !facts.is_clean() && facts.window.is_none()),
+            // the machine is recorded as on by our will before anything is sent, and one command at a time
+            Some(Act::Power { id, .. }) => {
+                let powered = facts.powered.as_deref().or(Some(W)).unwrap_or_default();
+                prop_assert!(id.starts_with(powered) || facts.window.is_some());
+                let is_ready = matches!(seen.driver, Driver::Ready { .. });
+                prop_assert!(is_ready);
+                prop_assert!(seen.intent.is_none() || ended.is_some());
+            }
+            // I-4
+            Some(Act::WipeDone(n)) => {
+                let ok = seen.wipe.as_ref().is_some_and(|wipe| wipe.generation == *n && matches!(wipe.ended, Some((_, Ok(())))));
+                prop_assert!(ok && facts.due() == Some(*n));
+            }
+            Some(Act::ConfirmOff) => prop_assert!(
+                ended == Some(Outcome::Done)
+                    && seen.intent.as_ref().is_some_and(|intent| intent.action == PowerAction::Off)
+            ),
+            Some(Act::CloseWindow | Act::Claim) => {}
+        }
+        if plan.phase == Phase::Available {
+            let by_hand = seen.marked_clean && !seen.registered && facts.knows_no_wipe();
+            prop_assert!(facts.is_clean() || by_hand);
+            prop_assert!(seen.driver == Driver::None || (seen.driver == off() && (facts.powered.is_none() || by_hand)));
+            prop_assert!(may_touch && !seen.cordoned);
+        }
+        prop_assert!(!plan.why.to_string().is_empty());
+        // it never asks to look again at once: that would spin
+        prop_assert!(plan.again.is_none_or(|again| again > at(now)) || plan.act.is_some());
+    }
+}
