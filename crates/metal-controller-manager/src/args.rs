@@ -135,6 +135,13 @@ pub(crate) struct TimingFlags {
     /// How long a machine that is power-cycled stays off.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     power_cycle_rest: Duration,
+    /// What a machine that is switched on to be wiped is given to ask what to boot, then to load the agent, and then
+    /// between two heartbeats; past it the machine is switched off and tried once more.
+    #[arg(long, value_name = "DURATION", default_value = "20m", value_parser = duration)]
+    server_reboot_timeout: Duration,
+    /// How long an agent that runs is given to fetch its orders before the machine is power-cycled for them.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    agent_grace: Duration,
     /// How often the power state is read when nothing is under way. An IPMI session that is idle for a minute is gone.
     #[arg(long, value_name = "DURATION", default_value = "45s", value_parser = duration)]
     pub(crate) power_check_period: Duration,
@@ -161,6 +168,8 @@ impl TimingFlags {
             off: self.power_off_deadline,
             reset: self.power_reset_deadline,
             rest: self.power_cycle_rest,
+            boot: self.server_reboot_timeout,
+            agent_grace: self.agent_grace,
             ..lifecycle::Timings::default()
         }
     }

@@ -151,6 +151,10 @@ impl Bmcs {
         &self.servers
     }
 
+    pub(crate) fn timings(&self) -> &lifecycle::Timings {
+        &self.pace.timings
+    }
+
     pub(crate) fn clock(&self) -> Clock {
         self.parts.clock
     }

@@ -10,6 +10,7 @@ use power_manager::{Access, Fence, Fenced, Report};
 use tokio::sync::watch;
 
 use crate::server::facts::{Site, identify, observe};
+use crate::server::observed::is_unexpectedly_on;
 
 /// Asks the lease and, before a write, the latest Server that was seen (invariants I-1, I-5, I-6, I-13).
 pub(crate) struct ServerFence {
@@ -41,8 +42,13 @@ impl ServerFence {
         if server.metadata.uid.as_ref() != Some(&self.uid) || server.metadata.deletion_timestamp.is_some() {
             return Err(gone());
         }
-        let info = self.report.get().and_then(|report| report.borrow().info.clone());
-        let identity = identify(&server, info.as_ref(), &self.servers);
-        may_command(&observe(&server, &self.site, identity)).map_err(|refusal| Fenced(refusal.to_string()))
+        let report = self.report.get().map(|report| report.borrow().clone());
+        let info = report.as_ref().and_then(|report| report.info.as_ref());
+        let identity = identify(&server, info, &self.servers);
+        // A cluster's machine is bound by its status here: the controller looked live before it stored the command.
+        let bound = server.status.as_ref().and_then(|status| status.in_use) == Some(true);
+        let unexpected = is_unexpectedly_on(&server, bound, report.as_ref());
+        may_command(&observe(&server, &self.site, identity, unexpected))
+            .map_err(|refusal| Fenced(refusal.to_string()))
     }
 }

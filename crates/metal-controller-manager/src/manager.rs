@@ -13,6 +13,7 @@ use controller_runtime::lease::{Elector, Leadership, unique_identity};
 use controller_runtime::process::{BoxError, Process, stop_on_signals};
 use controller_runtime::telemetry;
 use controller_runtime::writer::Writer;
+use crd_types::infrastructure::ServerBinding;
 use crd_types::metal::Server;
 use crd_types::names::annotations::request;
 use futures::channel::mpsc;
@@ -22,6 +23,7 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, watcher};
 use kube::{Api, Client, Config, ResourceExt as _};
+use power_manager::Clock;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -128,6 +130,12 @@ impl Term {
                 let name = format!("{}/{}", secret.namespace().unwrap_or_default(), secret.name_any());
                 users_of(&users, &name)
             })
+            .watches(
+                Api::<PartialObjectMeta<ServerBinding>>::all(self.client.clone()),
+                watcher::Config::default(),
+                // it has the Server's name
+                |binding| Some(ObjectRef::new(&binding.name_any())),
+            )
             .reconcile_on(woken);
         let reconciler = Arc::new(self.reconciler(servers, wake));
         let sweep = async {
@@ -167,6 +175,7 @@ impl Term {
             backoff: Backoff::new(Pauses::default(), REQUESTS),
             events: Events::new(self.client.clone(), "sidero-controller-manager", &self.identity),
             intents: intents.clone(),
+            since: Clock::system().now(),
             bmcs: Bmcs::new(site, leadership, servers, pace, intents, wake),
         }
     }

@@ -1,7 +1,9 @@
 //! The Server controller: asks `lifecycle` what may be done, hands power commands to the actors, says what was seen.
 
+pub(crate) mod act;
 pub(crate) mod facts;
 pub(crate) mod login;
+pub(crate) mod observed;
 pub(crate) mod request;
 pub(crate) mod status;
 
@@ -13,17 +15,18 @@ use controller_runtime::controller::Reconciler;
 use controller_runtime::events::Events;
 use controller_runtime::writer::{WriteError, Writer};
 use crd_types::metal::{Bmc, Server, ServerStatus};
-use crd_types::names::annotations::server::{INSTALLATION, POWERED};
+use crd_types::names::annotations::server::POWERED;
 use crd_types::names::{annotations, conditions, events};
 use crd_types::{Condition, ConditionStatus};
 use hardware_types::{PowerAction, ServerId};
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::{Client, ResourceExt as _};
-use lifecycle::power::{Intent, Outcome};
-use lifecycle::{HandsOff, IdentityVerdict, Refusal, hands_off, may_command};
+use lifecycle::power::Intent;
+use lifecycle::server::{Act, Plan, plan};
+use lifecycle::{HandsOff, IdentityVerdict, Refusal, Time, hands_off, may_command};
 use power_manager::driver::Choice;
-use power_manager::{Endpoint, EndpointSpec, Info};
+use power_manager::{Endpoint, EndpointSpec, Info, Report};
 use redfish_client::TlsPolicy;
 
 use self::facts::{guid, identify, observe};
@@ -36,6 +39,9 @@ use crate::intents::{self, Intents};
 /// Pause before another look at a Server whose cache lags behind what an actor stored.
 const CACHE_LAG: Duration = Duration::from_millis(100);
 
+/// Pause before another look at who has a machine that waits for them to let it go.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
 /// The least time that firmware needs from a reset to its first DHCP message. What was seen earlier belongs to the boot
 /// before, seen by a replica whose clock may be ahead and rounded to seconds.
 const SELF_TEST: Duration = Duration::from_secs(2);
@@ -47,6 +53,8 @@ pub(crate) enum ServerError {
     Write(#[from] WriteError),
     #[error(transparent)]
     Login(#[from] LoginError),
+    #[error("cannot look who has the Server: {0}")]
+    Look(#[from] kube::Error),
 }
 
 /// The controller's own part, of one term of leadership.
@@ -57,6 +65,8 @@ pub(crate) struct Servers {
     pub(crate) events: Events,
     pub(crate) intents: Arc<Intents>,
     pub(crate) bmcs: Bmcs,
+    /// When this term began: what was not heard before says nothing.
+    pub(crate) since: Time,
 }
 
 /// A BMC as the spec and the Secrets describe it.
@@ -86,12 +96,7 @@ impl Reconciler for Servers {
         if self.intents.is_behind(&server) {
             return Ok(Action::requeue(CACHE_LAG));
         }
-        let view = self.view(&server);
-        if view.hands_off.is_none() && !view.leave_alone && view.observed.installation.is_none() {
-            let fact = [(INSTALLATION, Some(view.observed.here.as_str()))];
-            self.writer.annotate(&*server, &fact).await?;
-            return Ok(Action::await_change());
-        }
+        let view = self.view(&server).await?;
         let target = if view.leave_alone {
             self.bmcs.stop_asking(&server);
             Target::Not(Contact::Silent)
@@ -109,30 +114,44 @@ impl Reconciler for Servers {
         let (contact, actor) = self.contact(&server, target);
         let request = request::find(&server);
         let intent = intents::stored(&server);
-        if view.refusal.is_none()
-            && let Some(actor) = actor
+        // A BMC that has not said yet whose it is gets no command (I-13).
+        let commands = view.refusal.is_none() && view.info.is_some();
+        if let (Some(request), Some(_), true) = (&request, &actor, commands)
+            && self.take_up(&server, request, intent.as_ref()).await?
         {
-            let written = match &request {
-                // A BMC that has not said yet whose it is gets no command (I-13).
-                Some(request) if view.info.is_some() => {
-                    self.take_up(&server, request, intent.as_ref()).await?
-                }
-                Some(_) => false,
-                None => self.note_off(&server, intent.as_ref()).await?,
-            };
-            if written {
-                return Ok(Action::await_change());
-            }
-            if let Some(open) = intent.as_ref().filter(|intent| intent.outcome.is_none()) {
-                actor.carry_out(open.clone()).await;
-                if shows_reset(&server, open) {
-                    actor.booted().await;
+            return Ok(Action::await_change());
+        }
+        let now = self.bmcs.clock().now();
+        let report = actor.as_ref().map(|actor| actor.report());
+        let driver = observed::driver(&server, report.as_ref());
+        if !view.leave_alone && self.take_word(&server, view.hands_off, driver).await? {
+            return Ok(Action::await_change());
+        }
+        let mut plan = self.plan(&server, &view, report.as_ref(), intent.as_ref(), now);
+        let asked = matches!(request, Some(Request::Asked { .. } | Request::Claimed { .. }));
+        if let Some(act) = plan.act.take().filter(|act| may_act(act, &view, asked)) {
+            match self.carry_out(&server, &act, intent.as_ref()).await? {
+                None => return Ok(Action::await_change()),
+                Some(why) => {
+                    plan.why = why;
+                    plan.again = Some(now.after(LOOK_AGAIN));
                 }
             }
         }
-        self.say(&server, &view, contact, intent.as_ref(), request.as_ref())
+        if let (Some(actor), true) = (&actor, view.refusal.is_none())
+            && let Some(open) = intent.as_ref().filter(|intent| intent.outcome.is_none())
+        {
+            actor.carry_out(open.clone()).await;
+            if shows_reset(&server, open) {
+                actor.booted().await;
+            }
+        }
+        let again = plan.again;
+        self.say(&server, &view, plan, contact, intent.as_ref(), request.as_ref())
             .await?;
-        Ok(Action::await_change())
+        Ok(again.map_or_else(Action::await_change, |again| {
+            Action::requeue(again.since(now).max(CACHE_LAG))
+        }))
     }
 }
 
@@ -141,10 +160,20 @@ struct View {
     observed: lifecycle::Observed,
     hands_off: Option<HandsOff>,
     refusal: Option<Refusal>,
+    /// A ServerBinding of its name exists.
+    bound: bool,
     /// Its BMC is not even read.
     leave_alone: bool,
+    /// It is being deleted.
+    deleting: bool,
     /// What the BMC says of itself.
     info: Option<Info>,
+}
+
+/// What is being deleted is left as it is; a user's request goes before a command of ours, which would replace it.
+fn may_act(act: &Act, view: &View, asked: bool) -> bool {
+    let waits = asked && matches!(act, Act::Power { .. });
+    !view.deleting && !waits
 }
 
 /// Whether a human confirms that a BMC with an identity of its own is this machine's.
@@ -156,19 +185,37 @@ fn resumed(server: &Server, observed: &lifecycle::Observed) -> bool {
 }
 
 impl Servers {
-    fn view(&self, server: &Server) -> View {
-        let info = self.bmcs.actor(server).and_then(|actor| actor.report().info);
+    async fn view(&self, server: &Server) -> Result<View, ServerError> {
+        let report = self.bmcs.actor(server).map(|actor| actor.report());
+        let info = report.as_ref().and_then(|report| report.info.clone());
         let identity = identify(server, info.as_ref(), self.bmcs.servers());
-        let observed = observe(server, &self.bmcs.site, identity);
+        let bound = act::is_bound(&self.client, &server.name_any()).await?;
+        let unexpected = observed::is_unexpectedly_on(server, bound, report.as_ref());
+        let observed = observe(server, &self.bmcs.site, identity, unexpected);
         let hands_off = hands_off(&observed);
-        View {
+        let deleting = server.metadata.deletion_timestamp.is_some();
+        Ok(View {
             hands_off,
             refusal: may_command(&observed).err(),
-            leave_alone: matches!(hands_off, Some(HandsOff::Paused | HandsOff::Foreign))
-                || server.metadata.deletion_timestamp.is_some(),
+            bound,
+            leave_alone: matches!(hands_off, Some(HandsOff::Paused | HandsOff::Foreign)) || deleting,
+            deleting,
             observed,
             info,
-        }
+        })
+    }
+
+    fn plan(
+        &self,
+        server: &Server,
+        view: &View,
+        report: Option<&Report>,
+        intent: Option<&Intent>,
+        now: Time,
+    ) -> Plan {
+        let gate = view.observed.clone();
+        let observed = observed::observed(server, gate, view.bound, report, intent, self.since);
+        plan(&observed, now, self.bmcs.timings())
     }
 
     /// Writes the status, events about what it says anew, and takes in a human's word about an identity.
@@ -176,6 +223,7 @@ impl Servers {
         &self,
         server: &Server,
         view: &View,
+        plan: Plan,
         contact: Contact,
         intent: Option<&Intent>,
         request: Option<&Request>,
@@ -185,6 +233,9 @@ impl Servers {
         let seen = Seen {
             server,
             hands_off: view.hands_off,
+            plan,
+            bound: view.bound,
+            clean: observed::is_clean(server),
             contact,
             intent,
             request,
@@ -351,7 +402,7 @@ impl Servers {
                 let powers_on = matches!(action, PowerAction::On | PowerAction::Cycle);
                 if is_stored {
                     self.writer.annotate(server, &[(key, None)]).await?;
-                } else if powers_on && server.annotations().get(POWERED) != Some(id) {
+                } else if powers_on && !server.annotations().contains_key(POWERED) {
                     // Before anything is sent: whoever finds the machine on knows that it is by our will.
                     self.writer.annotate(server, &[(POWERED, Some(id))]).await?;
                 } else {
@@ -362,18 +413,6 @@ impl Servers {
             }
         }
         Ok(true)
-    }
-
-    /// Takes the fact back that the machine is on by our will, once it is confirmed off. Returns whether that was written.
-    async fn note_off(&self, server: &Server, intent: Option<&Intent>) -> Result<bool, ServerError> {
-        let is_off = intent.is_some_and(|intent| {
-            matches!(intent.action, PowerAction::Off | PowerAction::SoftOff)
-                && intent.outcome == Some(Outcome::Done)
-        });
-        if !is_off {
-            return Ok(false);
-        }
-        Ok(self.writer.annotate(server, &[(POWERED, None)]).await?.is_some())
     }
 
     /// Events about what the status says anew.

@@ -12,6 +12,7 @@ use lifecycle::boot::View;
 use lifecycle::{BmcIdentity, HandsOff, IdentityVerdict, Observed, compare_identity};
 use power_manager::Info;
 
+use super::observed::is_clean;
 use super::status::condition;
 
 /// Where this manager runs.
@@ -22,7 +23,7 @@ pub(crate) struct Site {
 }
 
 /// Facts for the gate.
-pub(crate) fn observe(server: &Server, site: &Site, identity: Identity) -> Observed {
+pub(crate) fn observe(server: &Server, site: &Site, identity: Identity, unexpectedly_on: bool) -> Observed {
     let annotation = |key: &str| server.annotations().get(key);
     Observed {
         accepted: server.spec.accepted,
@@ -32,17 +33,22 @@ pub(crate) fn observe(server: &Server, site: &Site, identity: Identity) -> Obser
         here: site.installation.clone(),
         identity: identity.verdict,
         identity_confirmed: identity.confirmed,
+        unexpectedly_on,
     }
+}
+
+/// Whether the leader found this reason to leave the Server alone, which only it can see.
+pub(crate) fn is_left_alone_for(server: &Server, reason: HandsOff) -> bool {
+    let hands_off = condition(server.status.as_ref(), conditions::HANDS_OFF);
+    hands_off.is_some_and(|condition| {
+        condition.status == ConditionStatus::True && condition.reason.as_deref() == Some(reason.reason())
+    })
 }
 
 /// What a boot answer is decided on. Every replica answers, and only the leader asks BMCs who they are: a machine that it
 /// found to be another one is known by the condition.
 pub(crate) fn boot_view(server: &Server, site: &Site, bound: bool) -> View {
-    let hands_off = condition(server.status.as_ref(), conditions::HANDS_OFF);
-    let conflicts = hands_off.is_some_and(|condition| {
-        condition.status == ConditionStatus::True
-            && condition.reason.as_deref() == Some(HandsOff::Conflict.reason())
-    });
+    let conflicts = is_left_alone_for(server, HandsOff::Conflict);
     let identity = Identity {
         verdict: if conflicts {
             IdentityVerdict::Contradicts
@@ -52,13 +58,14 @@ pub(crate) fn boot_view(server: &Server, site: &Site, bound: bool) -> View {
         confirmed: false,
     };
     View {
-        observed: observe(server, site, identity),
+        observed: observe(
+            server,
+            site,
+            identity,
+            is_left_alone_for(server, HandsOff::UnexpectedPower),
+        ),
         bound,
-        clean: server
-            .status
-            .as_ref()
-            .and_then(|status| status.is_clean)
-            .unwrap_or(false),
+        clean: is_clean(server),
         macs: macs(server).collect(),
         registered: server.spec.hardware.is_some(),
     }
@@ -147,7 +154,7 @@ mod tests {
             verdict: IdentityVerdict::Unknown,
             confirmed: false,
         };
-        hands_off(&observe(&server(NAME, annotations), &site, identity))
+        hands_off(&observe(&server(NAME, annotations), &site, identity, false))
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! What is said of a Server: a function of what was observed.
 
-use crd_types::metal::{BmcCredentials, BmcStatus, Phase, Server, ServerStatus};
+use crd_types::metal::{BmcCredentials, BmcStatus, Server, ServerStatus};
 use crd_types::names::conditions as names;
 use crd_types::{Condition, ConditionStatus};
 use hardware_types::PowerState;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lifecycle::power::{Intent, Outcome};
+use lifecycle::server::{Phase, Plan};
 use lifecycle::{HandsOff, Refusal, Trouble};
 use power_manager::credentials::{CredentialKey, Permission, Verdict};
 use power_manager::{BmcError, Endpoint, Report};
@@ -43,6 +44,9 @@ pub(crate) enum Contact {
 pub(crate) struct Seen<'a> {
     pub(crate) server: &'a Server,
     pub(crate) hands_off: Option<HandsOff>,
+    pub(crate) plan: Plan,
+    pub(crate) bound: bool,
+    pub(crate) clean: bool,
     pub(crate) contact: Contact,
     pub(crate) intent: Option<&'a Intent>,
     pub(crate) request: Option<&'a Request>,
@@ -54,23 +58,41 @@ pub(crate) struct Seen<'a> {
 /// The fields that the Server controller writes.
 pub(crate) fn status(seen: &Seen<'_>) -> ServerStatus {
     let before = seen.server.status.clone().unwrap_or_default();
-    let phase = match seen.hands_off {
-        Some(_) => Phase::HandsOff,
-        None if seen.server.spec.accepted => Phase::Accepted,
-        None => Phase::Discovered,
-    };
-    let phase_reason = match (seen.hands_off, seen.refusal) {
-        (Some(reason), _) => Some(reason.to_string()),
-        (None, refusal) => refusal.map(|refusal| refusal.to_string()),
-    };
-    let conditions = [reachable(seen, &before), hands_off(seen), power_command(seen)];
+    let conditions = [
+        reachable(seen, &before),
+        hands_off(seen),
+        power_command(seen),
+        power_cycle(seen),
+    ];
+    let power = power(seen, &before);
     ServerStatus {
-        power: power(seen, &before),
-        phase: Some(phase),
-        phase_reason,
+        // as the original: in use and powered well, or free
+        ready: Some(match seen.plan.phase {
+            Phase::Available => true,
+            Phase::Allocated => power.as_deref() != Some("unknown"),
+            _ => false,
+        }),
+        in_use: Some(seen.bound),
+        is_clean: Some(seen.clean),
+        power,
+        phase: Some(phase(seen.plan.phase)),
+        phase_reason: Some(seen.plan.why.to_string()),
         bmc: bmc(seen, &before),
         conditions: conditions.into_iter().flatten().collect(),
         ..ServerStatus::default()
+    }
+}
+
+fn phase(phase: Phase) -> crd_types::metal::Phase {
+    use crd_types::metal::Phase as Word;
+    match phase {
+        Phase::Discovered => Word::Discovered,
+        Phase::Accepted => Word::Accepted,
+        Phase::Wiping => Word::Wiping,
+        Phase::Available => Word::Available,
+        Phase::Allocated => Word::Allocated,
+        Phase::HandsOff => Word::HandsOff,
+        Phase::Error => Word::Error,
     }
 }
 
@@ -270,6 +292,25 @@ fn hands_off(seen: &Seen<'_>) -> Option<Condition> {
         reason.reason(),
         reason.to_string(),
     ))
+}
+
+/// The original's condition about a wipe.
+fn power_cycle(seen: &Seen<'_>) -> Option<Condition> {
+    let wipe = seen.server.status.as_ref()?.wipe.as_ref()?;
+    let (status, reason, message) = match (&wipe.finished_at, seen.clean) {
+        (None, _) => (
+            ConditionStatus::False,
+            names::IN_PROGRESS,
+            "Server wipe in progress.".into(),
+        ),
+        (Some(_), true) => (
+            ConditionStatus::True,
+            names::DONE,
+            "Server wiped via agent.".into(),
+        ),
+        (Some(_), false) => (ConditionStatus::False, names::WAITING, seen.plan.why.to_string()),
+    };
+    Some(make(seen, names::POWER_CYCLE, status, reason, message))
 }
 
 fn power_command(seen: &Seen<'_>) -> Option<Condition> {

@@ -12,6 +12,8 @@ use crate::{BmcError, Info};
 pub struct Report {
     /// The last power state that was read; none before the first.
     pub power: Option<PowerState>,
+    /// The last readings agree on it, and are apart enough to confirm it.
+    pub read_twice: bool,
     /// What the BMC says of itself.
     pub info: Option<Info>,
     /// Why the last request failed; none after one that worked.

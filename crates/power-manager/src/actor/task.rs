@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lifecycle::power::{BootOrder, Command, Intent, Observed, Reading, Stage, Step, step};
+use lifecycle::power::{BootOrder, Command, Intent, Observed, Reading, Readings, Stage, Step, step};
 use lifecycle::{IdentityVerdict, Time, Trouble, compare_identity};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep_until, timeout};
@@ -47,6 +47,8 @@ pub(super) struct Actor<B, S> {
     /// The same when the present intent was taken up, or the first there was: whoever ordered the intent knew of no later one.
     known: Option<Info>,
     run: Option<Run>,
+    /// All readings, whatever they were made for.
+    readings: Readings,
     /// When there is something to do; never, while the credentials are to be kept silent.
     due: Option<Time>,
     report: watch::Sender<Report>,
@@ -68,6 +70,7 @@ impl<B: Bmc, S: IntentStore> Actor<B, S> {
         }
         let (report, receiver) = watch::channel(Report {
             power: None,
+            read_twice: false,
             info: None,
             failure: None,
             failures: 0,
@@ -88,6 +91,7 @@ impl<B: Bmc, S: IntentStore> Actor<B, S> {
             info: None,
             known: None,
             run: None,
+            readings: Readings::default(),
             due: Some(now),
             report,
         };
@@ -341,8 +345,16 @@ impl<B: Bmc, S: IntentStore> Actor<B, S> {
         if let Ok(status) = &result {
             self.backoff.reset();
             let (power, info) = (status.power, self.info.clone());
+            self.readings.push(Reading {
+                at: now,
+                power,
+                mark: status.mark,
+            });
+            let gap = self.settings.timings.reading_gap;
+            let confirmed = self.readings.confirmed(power, Time::default(), now, gap);
             self.publish(|report| {
                 report.power = Some(power);
+                report.read_twice = confirmed.is_some();
                 report.info = info;
             });
         }

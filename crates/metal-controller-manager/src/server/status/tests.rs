@@ -33,6 +33,7 @@ fn report() -> Report {
     };
     Report {
         power: None,
+        read_twice: false,
         info: None,
         failure: None,
         failures: 0,
@@ -60,12 +61,24 @@ fn seen(server: &Server, contact: Contact) -> Seen<'_> {
     Seen {
         server,
         hands_off: None,
+        plan: plan(Phase::Accepted, Why::NotRegistered),
+        bound: false,
+        clean: false,
         contact,
         intent: None,
         request: None,
         refusal: None,
         confirmed_guid: None,
         now: NOW.parse().unwrap(),
+    }
+}
+
+fn plan(phase: Phase, why: Why) -> Plan {
+    Plan {
+        act: None,
+        phase,
+        why,
+        again: None,
     }
 }
 

@@ -1,0 +1,161 @@
+//! Carries out the one step that `lifecycle::server::plan` says. Each is one write of the API server.
+
+use crd_types::infrastructure::{MetalMachine, ServerBinding};
+use crd_types::metal::{PxeMode, Server};
+use crd_types::names::annotations::request;
+use crd_types::names::annotations::server::{BOOT_WINDOW, INSTALLATION, POWERED, WIPE_DONE, WIPE_DUE};
+use crd_types::names::{PROVIDER_ID_PREFIX, events};
+use hardware_types::{BootMode, BootTarget};
+use kube::api::ListParams;
+use kube::core::PartialObjectMeta;
+use kube::{Api, Client, ResourceExt as _};
+use lifecycle::HandsOff;
+use lifecycle::facts::{Purpose, Window, WipeDue};
+use lifecycle::power::{BootOrder, Intent};
+use lifecycle::server::{Act, Driver, WINDOW_PREFIX, Why};
+
+use super::request::new_id;
+use super::{ServerError, Servers};
+
+/// Objects of one list call.
+const PAGE: u32 = 500;
+
+impl Servers {
+    /// Does it. `None` is done; a reason is why not.
+    pub(super) async fn carry_out(
+        &self,
+        server: &Server,
+        act: &Act,
+        previous: Option<&Intent>,
+    ) -> Result<Option<Why>, ServerError> {
+        match act {
+            Act::Claim => {
+                let here = self.bmcs.site.installation.as_str();
+                self.writer
+                    .annotate(server, &[(INSTALLATION, Some(here))])
+                    .await?;
+            }
+            Act::RaiseWipe(generation) => {
+                let due = WipeDue {
+                    generation: *generation,
+                    allocation: None,
+                };
+                let due = due.to_string();
+                self.writer.annotate(server, &[(WIPE_DUE, Some(&due))]).await?;
+            }
+            Act::OpenWindow => return self.open_window(server).await,
+            Act::CloseWindow => {
+                self.writer.annotate(server, &[(BOOT_WINDOW, None)]).await?;
+            }
+            Act::WipeDone(generation) => {
+                let done = generation.to_string();
+                let facts = [(WIPE_DONE, Some(done.as_str())), (BOOT_WINDOW, None)];
+                self.writer.annotate(server, &facts).await?;
+                self.events
+                    .normal(server, events::SERVER_WIPE, "Wipe", "Server wiped via agent.")
+                    .await;
+            }
+            Act::Power {
+                id,
+                action,
+                network_boot,
+            } => {
+                let boot = network_boot.then(|| BootOrder {
+                    target: BootTarget::Pxe,
+                    mode: boot_mode(server),
+                });
+                let now = self.bmcs.clock().now();
+                let intent = Intent::new(id, *action, boot, now, previous);
+                self.intents.begin(server, &intent).await?;
+            }
+            Act::ConfirmOff => {
+                self.writer.annotate(server, &[(POWERED, None)]).await?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// The wipe is due by now, so whoever takes the machine from here on sees that. Whoever took it before is found (I-2).
+    async fn open_window(&self, server: &Server) -> Result<Option<Why>, ServerError> {
+        if let Some(claim) = claimed_by(&self.client, &server.name_any()).await? {
+            return Ok(Some(Why::Named(claim)));
+        }
+        let window = Window {
+            id: format!("{WINDOW_PREFIX}{}", new_id()),
+            purpose: Purpose::Agent,
+            opened: self.bmcs.clock().now(),
+        };
+        let text = window.to_string();
+        let facts = [(POWERED, Some(window.id.as_str())), (BOOT_WINDOW, Some(&text))];
+        self.writer.annotate(server, &facts).await?;
+        Ok(None)
+    }
+
+    /// Takes in a human's word: that the machine is off, or that it may be on. Returns whether that was written.
+    pub(super) async fn take_word(
+        &self,
+        server: &Server,
+        hands_off: Option<HandsOff>,
+        driver: Driver,
+    ) -> Result<bool, ServerError> {
+        let Some(word) = server.annotations().get(request::RESUME) else {
+            return Ok(false);
+        };
+        let ours = format!("{WINDOW_PREFIX}{}", new_id());
+        let powered =
+            if word == HandsOff::UnexpectedPower.reason() && hands_off == Some(HandsOff::UnexpectedPower) {
+                // it is as if we had switched it on: it is switched off, and offered again
+                Some(ours.as_str())
+            } else if word == POWER_UNVERIFIED && hands_off.is_none() && driver == Driver::None {
+                None
+            } else {
+                return Ok(false);
+            };
+        let facts = [(POWERED, powered), (request::RESUME, None)];
+        Ok(self.writer.annotate(server, &facts).await?.is_some())
+    }
+}
+
+/// A human's word that a machine without a driver is off.
+const POWER_UNVERIFIED: &str = "PowerUnverified";
+
+/// As the spec says. Without a word of it the BMC's own default is right more often than a guess.
+fn boot_mode(server: &Server) -> Option<BootMode> {
+    match server.spec.pxe_mode {
+        PxeMode::Bios => Some(BootMode::Bios),
+        PxeMode::Uefi => Some(BootMode::Uefi),
+        PxeMode::Unset | PxeMode::Other(_) => None,
+    }
+}
+
+/// What claims the machine, by a live look: its ServerBinding, one being deleted included, or a MetalMachine.
+pub(crate) async fn claimed_by(client: &Client, server: &str) -> Result<Option<String>, kube::Error> {
+    if is_bound(client, server).await? {
+        return Ok(Some(format!("ServerBinding {server}")));
+    }
+    let machines = Api::<MetalMachine>::all(client.clone());
+    let mut page = ListParams::default().limit(PAGE);
+    loop {
+        let list = machines.list(&page).await?;
+        let named = list.items.iter().find(|machine| {
+            let reference = machine.spec.server_ref.as_ref();
+            let provider_id = machine.spec.provider_id.as_deref();
+            reference.and_then(|reference| reference.name.as_deref()) == Some(server)
+                || provider_id.and_then(|id| id.strip_prefix(PROVIDER_ID_PREFIX)) == Some(server)
+        });
+        if let Some(machine) = named {
+            let namespace = machine.namespace().unwrap_or_default();
+            return Ok(Some(format!("MetalMachine {namespace}/{}", machine.name_any())));
+        }
+        match list.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => page = page.continue_token(&token),
+            None => return Ok(None),
+        }
+    }
+}
+
+/// Whether a ServerBinding of the Server's name exists now, one being deleted included.
+pub(crate) async fn is_bound(client: &Client, server: &str) -> Result<bool, kube::Error> {
+    let bindings = Api::<PartialObjectMeta<ServerBinding>>::all(client.clone());
+    Ok(bindings.get_metadata_opt(server).await?.is_some())
+}
