@@ -385,7 +385,11 @@ mod tests {
     fn a_refusal_names_eight_mac_addresses_and_counts_the_others() {
         let macs: Vec<_> = (10..30).map(|n| Mac::new([2, 0, 0, 0, 0, n])).collect();
         let text = |count: usize| take_report(&view(), &macs[..count]).unwrap_err().to_string();
-        assert!(text(8).contains("02:00:00:00:00:11;") && !text(8).contains("more"), "{}", text(8));
+        assert!(
+            text(8).contains("02:00:00:00:00:11;") && !text(8).contains("more"),
+            "{}",
+            text(8)
+        );
         let long = text(20);
         assert!(long.contains("02:00:00:00:00:11 and 12 more;"), "{long}");
         assert!(!long.contains("02:00:00:00:00:12"), "{long}");
