@@ -6,7 +6,7 @@ use hardware_types::{Hardware, Mac, ServerId};
 use crate::api;
 
 /// Most items in each list of a report.
-pub const MAX_ITEMS: usize = 1024;
+pub const MAX_ITEMS: usize = 256;
 /// Most bytes of each text of a report.
 pub const MAX_TEXT: usize = 256;
 
@@ -459,9 +459,9 @@ mod tests {
             (
                 |r| {
                     let network = r.hardware.as_mut().unwrap().network.as_mut().unwrap();
-                    network.interfaces = vec![network.interfaces[0].clone(); 1025];
+                    network.interfaces = vec![network.interfaces[0].clone(); MAX_ITEMS + 1];
                 },
-                "interfaces has 1025 items, 1024 are allowed",
+                "interfaces has 257 items, 256 are allowed",
             ),
         ];
         for (spoil, text) in cases {
@@ -470,6 +470,14 @@ mod tests {
             let error = Registration::try_from(message).unwrap_err().to_string();
             assert!(error.contains(text), "{error}");
         }
+    }
+
+    #[test]
+    fn as_many_items_as_allowed_are_taken() {
+        let mut full = report();
+        full.hardware.interfaces = vec![full.hardware.interfaces[0].clone(); MAX_ITEMS];
+        let message = api::CreateServerRequest::from(full.clone());
+        assert_eq!(Registration::try_from(message), Ok(full));
     }
 
     #[test]

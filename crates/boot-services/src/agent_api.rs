@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agent_protocol::api::agent_server::Agent;
@@ -12,6 +12,7 @@ use hardware_types::ServerId;
 use lifecycle::boot::{Order, order};
 use tonic::{Code, Request, Response, Status};
 
+use crate::agent_boots::AgentBoots;
 use crate::http::Config;
 use crate::limits::{Exceeded, Limits};
 use crate::{Address, Directory, HttpMetrics, RegisterError, Sighting, Unavailable};
@@ -24,12 +25,13 @@ const MAX_TEXT: usize = 64;
 const BURST: u32 = 10;
 /// After that one call in so many seconds.
 const EVERY: Duration = Duration::from_secs(2);
-/// Calls of all machines at once, and per second.
-const BURST_OVERALL: u32 = 200;
-const PER_SECOND_OVERALL: u32 = 50;
+/// Calls of all machines at once, and per second: twice what a thousand agents need that ask every 5 s.
+const BURST_OVERALL: u32 = 2000;
+const PER_SECOND_OVERALL: u32 = 400;
 
 pub(crate) struct AgentApi<D> {
     directory: Arc<D>,
+    boots: Arc<Mutex<AgentBoots>>,
     poll: Duration,
     agent_wait: Duration,
     limits: Limits<ServerId>,
@@ -37,7 +39,12 @@ pub(crate) struct AgentApi<D> {
 }
 
 impl<D: Directory> AgentApi<D> {
-    pub(crate) fn new(directory: Arc<D>, config: &Config, metrics: HttpMetrics) -> Self {
+    pub(crate) fn new(
+        directory: Arc<D>,
+        boots: Arc<Mutex<AgentBoots>>,
+        config: &Config,
+        metrics: HttpMetrics,
+    ) -> Self {
         let number = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
         let overall = Quota::per_second(number(PER_SECOND_OVERALL)).allow_burst(number(BURST_OVERALL));
         // a period of zero is the only one that is none
@@ -46,6 +53,7 @@ impl<D: Directory> AgentApi<D> {
             .allow_burst(number(BURST));
         Self {
             directory,
+            boots,
             poll: config.poll,
             agent_wait: config.agent_wait,
             limits: Limits::new(own, overall),
@@ -74,6 +82,10 @@ impl<D: Directory> AgentApi<D> {
             .register(report)
             .await
             .map_err(|error| refusal(&error))?;
+        self.boots
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .forget(id);
         self.directory.seen(id, Sighting::Agent);
         Ok(api::CreateServerResponse::default())
     }

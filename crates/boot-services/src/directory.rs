@@ -90,6 +90,9 @@ pub trait Directory: Send + Sync + 'static {
     /// What is known of the machine; `None` if nothing is.
     fn view(&self, id: ServerId) -> impl Future<Output = Result<Option<View>, Unavailable>> + Send;
 
+    /// Whether one more machine may be registered.
+    fn has_room(&self) -> bool;
+
     /// How this machine is sent on to its disk, where its Server says so.
     fn disk_method(&self, id: ServerId) -> Option<DiskMethod>;
 

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use agent_protocol::Registration;
 use agent_protocol::api::agent_client::AgentClient;
+use agent_protocol::{Registration, api};
 use boot_protocols::ipxe::{DiskMethod, Endpoint};
 use hardware_types::{Mac, ServerId};
 use lifecycle::boot::View;
@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::agent_boots::AgentBoots;
 use crate::http::{Config, router};
 use crate::server::{self, Bounds};
 use crate::{Address, Directory, HttpMetrics, RegisterError, Sighting, Unavailable};
@@ -51,9 +52,31 @@ pub(crate) fn view() -> View {
     }
 }
 
+/// What its agent reports.
+pub(crate) fn report() -> api::CreateServerRequest {
+    report_of(UUID)
+}
+
+pub(crate) fn report_of(uuid: &str) -> api::CreateServerRequest {
+    let system = api::SystemInformation {
+        uuid: uuid.into(),
+        manufacturer: "Metal Corp".into(),
+        ..Default::default()
+    };
+    api::CreateServerRequest {
+        hostname: "rack1-u01".into(),
+        boot_mac: MAC.to_string(),
+        hardware: Some(api::HardwareInformation {
+            system: Some(system),
+            ..Default::default()
+        }),
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Fake {
     pub(crate) views: Mutex<HashMap<ServerId, View>>,
+    pub(crate) is_full: AtomicBool,
     pub(crate) method: Mutex<Option<DiskMethod>>,
     pub(crate) is_down: AtomicBool,
     /// Never answers.
@@ -84,6 +107,10 @@ impl Directory for Fake {
         Ok(self.views.lock().unwrap().get(&id).cloned())
     }
 
+    fn has_room(&self) -> bool {
+        !self.is_full.load(Ordering::Relaxed)
+    }
+
     fn disk_method(&self, _: ServerId) -> Option<DiskMethod> {
         *self.method.lock().unwrap()
     }
@@ -108,6 +135,7 @@ impl Directory for Fake {
 /// The HTTP port on a port that the kernel chose.
 pub(crate) struct Running {
     pub(crate) directory: Arc<Fake>,
+    pub(crate) agent_boots: Arc<Mutex<AgentBoots>>,
     /// Its folder `data` is the data directory, with the agent's files.
     pub(crate) folder: TempDir,
     pub(crate) address: SocketAddr,
@@ -144,12 +172,19 @@ pub(crate) async fn start_with(bounds: Bounds, change: impl FnOnce(&mut Config))
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (directory, stop) = (Arc::new(Fake::default()), CancellationToken::new());
+    let agent_boots = Arc::<Mutex<AgentBoots>>::default();
     let mut registry = Registry::default();
     let metrics = HttpMetrics::register(&mut registry);
-    let router = router(config, Arc::clone(&directory), metrics);
-    let task = tokio::spawn(server::run(listener, router, bounds, stop.clone()));
+    let router = router(
+        config,
+        Arc::clone(&directory),
+        Arc::clone(&agent_boots),
+        metrics.clone(),
+    );
+    let task = tokio::spawn(server::run(listener, router, bounds, metrics, stop.clone()));
     Running {
         directory,
+        agent_boots,
         folder,
         address,
         registry,

@@ -2,6 +2,7 @@
 //! gRPC service. Knows no Kubernetes: all that is read of machines and told of them goes through [`Directory`].
 
 mod agent_api;
+mod agent_boots;
 pub mod dhcp;
 mod directory;
 #[cfg(test)]
@@ -11,9 +12,14 @@ mod hint;
 pub mod http;
 mod limits;
 mod metrics;
+mod peer;
 mod server;
 pub mod sightings;
 pub mod tftp;
 
 pub use directory::{Address, Directory, RegisterError, Sighting, Unavailable};
 pub use metrics::HttpMetrics;
+
+/// Files that may be open at one time within the bounds of all listeners: each connection with a file that it downloads,
+/// each TFTP transfer with its own, and a few hundred for everything else of a manager.
+pub const OPEN_FILES: u64 = 2 * server::MAX_CONNECTIONS as u64 + 2 * tftp::MAX_TRANSFERS as u64 + 512;

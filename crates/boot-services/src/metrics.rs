@@ -29,11 +29,12 @@ pub struct HttpMetrics {
     requests: Family<Request, Counter>,
     answers: Family<Answer, Counter>,
     calls: Family<Call, Counter>,
+    refused_connections: Counter,
 }
 
 impl HttpMetrics {
-    /// Counters in `registry`: `boot_http_requests_total{route,status}`, `boot_answers_total{answer}` and
-    /// `boot_agent_calls_total{call,outcome}`.
+    /// Counters in `registry`: `boot_http_requests_total{route,status}`, `boot_answers_total{answer}`,
+    /// `boot_agent_calls_total{call,outcome}` and `boot_http_connections_refused_total`.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         registry.register(
@@ -51,6 +52,11 @@ impl HttpMetrics {
             "Calls of agents by outcome",
             metrics.calls.clone(),
         );
+        registry.register(
+            "boot_http_connections_refused",
+            "HTTP connections closed because their peer has too many",
+            metrics.refused_connections.clone(),
+        );
         metrics
     }
 
@@ -62,6 +68,10 @@ impl HttpMetrics {
             _ => "5xx",
         };
         self.requests.get_or_create(&Request { route, status }).inc();
+    }
+
+    pub(crate) fn refused_connection(&self) {
+        self.refused_connections.inc();
     }
 
     pub(crate) fn answer(&self, answer: &'static str) {

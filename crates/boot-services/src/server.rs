@@ -20,6 +20,13 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use crate::HttpMetrics;
+use crate::peer::Connections;
+
+/// Connections at one time; more wait in the listener's queue.
+pub(crate) const MAX_CONNECTIONS: u32 = 2048;
+/// Of them, those of one peer: as many agents as may sit behind one address. More are closed at once.
+pub(crate) const MAX_CONNECTIONS_OF_A_PEER: u32 = 64;
 /// Longest head of a request, in bytes: iPXE and agents send a few hundred.
 const MAX_HEAD: u32 = 16 * 1024;
 /// Requests under way at one time on one HTTP/2 connection.
@@ -36,8 +43,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Bounds of the connections.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
-    /// Connections at one time; more wait in the listener's queue.
+    /// See [`MAX_CONNECTIONS`].
     pub(crate) connections: u32,
+    /// See [`MAX_CONNECTIONS_OF_A_PEER`].
+    pub(crate) of_a_peer: u32,
     /// From the connection, or the last answer, to the end of the next request's head.
     pub(crate) head: Duration,
 }
@@ -45,15 +54,23 @@ pub(crate) struct Bounds {
 impl Default for Bounds {
     fn default() -> Self {
         Self {
-            connections: 2048,
+            connections: MAX_CONNECTIONS,
+            of_a_peer: MAX_CONNECTIONS_OF_A_PEER,
             head: Duration::from_secs(10),
         }
     }
 }
 
 /// Serves `router` on `listener` until `stop` is cancelled; ends when the connections have, [`DRAIN`] later at most.
-pub(crate) async fn run(listener: TcpListener, router: Router, bounds: Bounds, stop: CancellationToken) {
+pub(crate) async fn run(
+    listener: TcpListener,
+    router: Router,
+    bounds: Bounds,
+    metrics: HttpMetrics,
+    stop: CancellationToken,
+) {
     let slots = Arc::new(Semaphore::new(bounds.connections as usize));
+    let connections = Connections::new(bounds.of_a_peer);
     loop {
         let accepted = async {
             let slot = Arc::clone(&slots).acquire_owned().await;
@@ -65,10 +82,15 @@ pub(crate) async fn run(listener: TcpListener, router: Router, bounds: Bounds, s
         };
         match accepted {
             Ok((stream, peer)) => {
+                let Some(admitted) = connections.admit(peer.ip().into()) else {
+                    metrics.refused_connection();
+                    tracing::debug!(%peer, "HTTP connection closed: this peer has {}", bounds.of_a_peer);
+                    continue;
+                };
                 let (router, stop) = (router.clone(), stop.clone());
                 tokio::spawn(async move {
                     connection(stream, peer, router, bounds.head, stop).await;
-                    drop(slot);
+                    drop((slot, admitted));
                 });
             }
             Err(error) => {

@@ -3,11 +3,12 @@
 use std::io;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 /// After the token is cancelled, work has this long to end by itself. The lease is given back afterwards.
 pub const DRAIN: Duration = Duration::from_secs(7);
@@ -66,6 +67,35 @@ pub fn stop_on_signals() -> io::Result<CancellationToken> {
         cancel.cancel();
     });
     Ok(stop)
+}
+
+/// Lets the process have `needed` files open at one time, sockets included, as far as its hard limit allows; otherwise
+/// the log says so. For the binary's start: shells and service managers give 1024.
+pub fn allow_open_files(needed: u64) {
+    let limit = getrlimit(Resource::Nofile);
+    let Some(soft) = more_files(&limit, needed) else {
+        return;
+    };
+    let raised = Rlimit {
+        current: Some(soft),
+        maximum: limit.maximum,
+    };
+    let raised = setrlimit(Resource::Nofile, raised);
+    if raised.is_err() || soft < needed {
+        let allowed = getrlimit(Resource::Nofile).current;
+        warn!(
+            allowed,
+            needed,
+            "too few open files are allowed for all machines at once: raise the hard limit (ulimit -Hn, LimitNOFILE=)"
+        );
+    }
+}
+
+/// The soft limit to set; nothing where it is enough. Without a number it is unlimited.
+fn more_files(limit: &Rlimit, needed: u64) -> Option<u64> {
+    let soft = limit.current.filter(|soft| *soft < needed)?;
+    let hard = limit.maximum.unwrap_or(needed);
+    Some(needed.min(hard).max(soft))
 }
 
 /// The long-running parts of one process.
@@ -221,6 +251,29 @@ mod tests {
             "still at work 9.5s after being asked to stop, and dropped: stuck"
         );
         assert!(begin.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn open_files_are_raised_to_what_is_needed_and_never_lowered() {
+        let more = |current, maximum| more_files(&Rlimit { current, maximum }, 5000);
+        assert_eq!(more(Some(1024), Some(1_048_576)), Some(5000));
+        assert_eq!(more(Some(1024), None), Some(5000));
+        assert_eq!(more(Some(1024), Some(4096)), Some(4096));
+        assert_eq!(more(Some(4096), Some(4096)), Some(4096));
+        assert_eq!(more(Some(5000), Some(5000)), None);
+        assert_eq!(more(None, None), None);
+    }
+
+    #[test]
+    fn the_process_may_open_what_it_needs() {
+        let before = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        allow_open_files(before.saturating_add(1));
+        let after = getrlimit(Resource::Nofile);
+        let possible = after.maximum.is_none_or(|hard| hard > before);
+        assert_eq!(
+            after.current.unwrap_or(u64::MAX) > before,
+            possible && before < u64::MAX
+        );
     }
 
     #[tokio::test]

@@ -94,17 +94,47 @@ impl Writer {
         self.apply(object, status, true).await
     }
 
-    /// Makes the fields of `object`, such as its `spec`, those of this writer; creates the cluster-scoped object called
-    /// `name` if there is none. Fails with [`WriteError::Owned`] where somebody else set one of them to another value.
-    pub async fn declare<K>(&self, name: &str, object: &Value) -> Result<K, WriteError>
+    /// Creates the cluster-scoped object called `name` with these fields as this writer's; fails with
+    /// [`WriteError::Stale`] if there is one of that name.
+    ///
+    /// It is an apply, since a POST would also own the defaults of the schema, which are whoever's sets them first; and
+    /// it names a version that no object has, without which it would write to one that is there.
+    pub async fn create<K>(&self, name: &str, object: &Value) -> Result<K, WriteError>
+    where
+        K: Resource<DynamicType = ()> + DeserializeOwned + Clone,
+    {
+        let metadata = json!({ "name": name, "resourceVersion": NO_OBJECTS_VERSION });
+        self.declare_as(name, None, metadata, object).await
+    }
+
+    /// Makes the fields of `object`, such as its `spec`, those of this writer in `present`: what
+    /// it declared before and does not name now goes away. Fails with [`WriteError::Stale`] if `present` is not as
+    /// it was read, and with [`WriteError::Owned`] where somebody else set one of the fields to another value.
+    pub async fn declare<K>(&self, present: &K, object: &Value) -> Result<K, WriteError>
+    where
+        K: Resource<DynamicType = ()> + DeserializeOwned + Clone,
+    {
+        let metadata = identity(present, true).into();
+        let (name, namespace) = (present.name_any(), present.namespace());
+        self.declare_as(&name, namespace.as_deref(), metadata, object)
+            .await
+    }
+
+    async fn declare_as<K>(
+        &self,
+        name: &str,
+        namespace: Option<&str>,
+        metadata: Value,
+        object: &Value,
+    ) -> Result<K, WriteError>
     where
         K: Resource<DynamicType = ()> + DeserializeOwned + Clone,
     {
         let mut object = object.clone();
         object["apiVersion"] = K::api_version(&()).into();
         object["kind"] = K::kind(&()).into();
-        object["metadata"]["name"] = name.into();
-        let request = Request::new(K::url_path(&(), None));
+        object["metadata"] = metadata;
+        let request = Request::new(K::url_path(&(), namespace));
         let parameters = PatchParams::apply(self.manager);
         let request = request.patch(name, &parameters, &Patch::Apply(object));
         self.request(|| format!("{} {name}", K::kind(&())), request).await
@@ -239,6 +269,9 @@ impl Writer {
         Ok(written)
     }
 }
+
+/// The store counts from 1 when it is empty: the first object has a later version (etcd's revisions).
+const NO_OBJECTS_VERSION: &str = "1";
 
 /// Metadata that keeps a patch from landing on a namesake, or on an object that changed.
 fn identity<K: Resource>(object: &K, unchanged: bool) -> Map<String, Value> {

@@ -24,6 +24,18 @@ pub struct View {
     pub registered: bool,
 }
 
+/// What the agent can still do for a machine that did not register yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Prospect {
+    /// One more machine may be registered.
+    pub has_room: bool,
+    /// How often it was given the agent within the last hour.
+    pub agent_boots: u32,
+}
+
+/// Boots of the agent within an hour; after that it is not to be expected that it registers.
+pub const MAX_AGENT_BOOTS: u32 = 3;
+
 /// What the machine is to boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Answer {
@@ -44,6 +56,10 @@ pub enum Why {
     Bound,
     /// Its agent ran once, and nobody accepted it since.
     NotAccepted,
+    /// Nobody knows it, and no more machines are registered.
+    NoRoom,
+    /// Its agent ran [`MAX_AGENT_BOOTS`] times within the hour, and did not register.
+    AgentInVain,
     /// It is wiped and free.
     Clean,
     /// It is accepted, and its wipe has not begun.
@@ -58,16 +74,27 @@ impl fmt::Display for Why {
             Self::NotAccepted => {
                 f.write_str("it is registered and not accepted: set spec.accepted to true to use it")
             }
+            Self::NoRoom => f.write_str(
+                "as many machines are registered and not accepted as are allowed: accept or delete some",
+            ),
+            Self::AgentInVain => write!(
+                f,
+                "its agent ran {MAX_AGENT_BOOTS} times within an hour and did not register: its console says why"
+            ),
             Self::Clean => f.write_str("it is wiped and free"),
             Self::Dirty => f.write_str("it is accepted and its disks are to be wiped first"),
         }
     }
 }
 
-/// What a machine boots; `None` is one that nobody knows.
-pub fn answer(view: Option<&View>) -> Answer {
+/// What a machine boots; without a view it is one that nobody knows.
+pub fn answer(view: Option<&View>, prospect: Prospect) -> Answer {
     let Some(view) = view else {
-        return Answer::Agent;
+        return if prospect.has_room {
+            first_boot(prospect)
+        } else {
+            Answer::Disk(Why::NoRoom)
+        };
     };
     if let Some(reason) = hands_off(&view.observed) {
         return Answer::Disk(Why::HandsOff(reason)); // I-5
@@ -83,11 +110,20 @@ pub fn answer(view: Option<&View>) -> Answer {
             if *registered {
                 Answer::Disk(Why::NotAccepted)
             } else {
-                Answer::Agent
+                first_boot(prospect)
             }
         }
         View { clean: true, .. } => Answer::Disk(Why::Clean),
         _ => Answer::Wait(Why::Dirty),
+    }
+}
+
+/// The agent until it has registered, a few times: a machine that cannot register goes on to its own system, too.
+fn first_boot(prospect: Prospect) -> Answer {
+    if prospect.agent_boots < MAX_AGENT_BOOTS {
+        Answer::Agent
+    } else {
+        Answer::Disk(Why::AgentInVain)
     }
 }
 
@@ -148,12 +184,21 @@ pub enum NotTaken {
     },
 }
 
+/// Most MAC addresses that a text names: a report is anybody's, and may have hundreds.
+const MAX_LISTED: usize = 8;
+
 fn list(macs: &[Mac]) -> String {
     if macs.is_empty() {
         return "none".into();
     }
-    let texts: Vec<_> = macs.iter().map(Mac::to_string).collect();
-    texts.join(", ")
+    let texts: Vec<_> = macs.iter().take(MAX_LISTED).map(Mac::to_string).collect();
+    let more = macs.len().saturating_sub(MAX_LISTED);
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    texts.join(", ") + &more
 }
 
 /// Whether a report without token about a known machine is taken. Anybody can send one: it creates an unaccepted Server
@@ -186,6 +231,10 @@ mod tests {
     const OURS: Mac = Mac::new([2, 0, 0, 0, 0, 1]);
     const SECOND: Mac = Mac::new([2, 0, 0, 0, 0, 2]);
     const STRANGE: Mac = Mac::new([2, 0, 0, 0, 0, 9]);
+    const NEW: Prospect = Prospect {
+        has_room: true,
+        agent_boots: 0,
+    };
 
     fn view() -> View {
         View {
@@ -237,28 +286,61 @@ mod tests {
 
     #[test]
     fn an_unaccepted_machine_gets_the_agent_once_and_its_disk_afterwards() {
-        assert_eq!(answer(None), Answer::Agent);
+        assert_eq!(answer(None, NEW), Answer::Agent);
         let by_hand = View {
             registered: false,
             ..view()
         };
-        assert_eq!(answer(Some(&by_hand)), Answer::Agent);
-        assert_eq!(answer(Some(&view())), Answer::Disk(Why::NotAccepted));
+        assert_eq!(answer(Some(&by_hand), NEW), Answer::Agent);
+        assert_eq!(answer(Some(&view()), NEW), Answer::Disk(Why::NotAccepted));
         let bound = View {
             bound: true,
             ..by_hand
         };
-        assert_eq!(answer(Some(&bound)), Answer::Disk(Why::Bound));
+        assert_eq!(answer(Some(&bound), NEW), Answer::Disk(Why::Bound));
+    }
+
+    #[test]
+    fn an_unknown_machine_gets_its_disk_where_no_more_are_registered() {
+        let full = Prospect {
+            has_room: false,
+            ..NEW
+        };
+        assert_eq!(answer(None, full), Answer::Disk(Why::NoRoom));
+        let by_hand = View {
+            registered: false,
+            ..view()
+        };
+        assert_eq!(answer(Some(&by_hand), full), Answer::Agent, "it has its room");
+    }
+
+    #[test]
+    fn a_machine_that_does_not_register_gets_its_disk_after_the_third_boot_of_the_agent() {
+        let by_hand = View {
+            registered: false,
+            ..view()
+        };
+        let boots = |agent_boots| Prospect { agent_boots, ..NEW };
+        for known in [None, Some(&by_hand)] {
+            assert_eq!(answer(known, boots(2)), Answer::Agent);
+            assert_eq!(answer(known, boots(3)), Answer::Disk(Why::AgentInVain));
+            assert_eq!(answer(known, boots(u32::MAX)), Answer::Disk(Why::AgentInVain));
+        }
+        assert_eq!(
+            answer(Some(&accepted()), boots(3)),
+            Answer::Wait(Why::Dirty),
+            "it is not about the agent's first boot"
+        );
     }
 
     #[test]
     fn an_accepted_machine_waits_until_it_is_clean() {
-        assert_eq!(answer(Some(&accepted())), Answer::Wait(Why::Dirty));
+        assert_eq!(answer(Some(&accepted()), NEW), Answer::Wait(Why::Dirty));
         let clean = View {
             clean: true,
             ..accepted()
         };
-        assert_eq!(answer(Some(&clean)), Answer::Disk(Why::Clean));
+        assert_eq!(answer(Some(&clean), NEW), Answer::Disk(Why::Clean));
     }
 
     #[test]
@@ -268,7 +350,7 @@ mod tests {
                 continue;
             };
             assert_eq!(
-                answer(Some(&view)),
+                answer(Some(&view), NEW),
                 Answer::Disk(Why::HandsOff(reason)),
                 "{view:?}"
             );
@@ -282,7 +364,7 @@ mod tests {
     #[test]
     fn a_bound_machine_never_gets_anything_but_its_disk() {
         for view in every().filter(|view| view.bound) {
-            assert!(matches!(answer(Some(&view)), Answer::Disk(_)), "{view:?}");
+            assert!(matches!(answer(Some(&view), NEW), Answer::Disk(_)), "{view:?}");
             assert!(take_report(&view, &[OURS]).is_err(), "{view:?}");
         }
     }
@@ -298,6 +380,20 @@ mod tests {
             ..accepted()
         };
         assert_eq!(order(&taken, Duration::ZERO, LIMIT), Order::Reboot(Why::Bound));
+    }
+
+    #[test]
+    fn a_refusal_names_eight_mac_addresses_and_counts_the_others() {
+        let macs: Vec<_> = (10..30).map(|n| Mac::new([2, 0, 0, 0, 0, n])).collect();
+        let text = |count: usize| take_report(&view(), &macs[..count]).unwrap_err().to_string();
+        assert!(
+            text(8).contains("02:00:00:00:00:11;") && !text(8).contains("more"),
+            "{}",
+            text(8)
+        );
+        let long = text(20);
+        assert!(long.contains("02:00:00:00:00:11 and 12 more;"), "{long}");
+        assert!(!long.contains("02:00:00:00:00:12"), "{long}");
     }
 
     #[test]

@@ -9,24 +9,9 @@ use tokio::time::timeout;
 use tonic::transport::Channel;
 
 use super::*;
-use crate::fake::{Fake, MAC, PATIENCE, Running, UUID, id, start, view};
+use crate::fake::{Fake, MAC, PATIENCE, Running, UUID, id, report_of as report, start, start_with, view};
 use crate::http::{MAX_BODY, MAX_CALLS};
-
-fn report(uuid: &str) -> api::CreateServerRequest {
-    let system = api::SystemInformation {
-        uuid: uuid.into(),
-        manufacturer: "Metal Corp".into(),
-        ..Default::default()
-    };
-    api::CreateServerRequest {
-        hostname: "rack1-u01".into(),
-        boot_mac: MAC.to_string(),
-        hardware: Some(api::HardwareInformation {
-            system: Some(system),
-            ..Default::default()
-        }),
-    }
-}
+use crate::server::Bounds;
 
 fn reported(addresses: &[&str]) -> api::ReconcileServerAddressesRequest {
     let address = |address: &&str| api::Address {
@@ -228,26 +213,30 @@ fn all_machines_together_get_their_burst_of_calls() {
         agent_wait: EVERY,
     };
     let metrics = HttpMetrics::register(&mut Registry::default());
-    let api = AgentApi::new(Arc::new(Fake::default()), &config, metrics);
+    let api = AgentApi::new(Arc::new(Fake::default()), Arc::default(), &config, metrics);
     let other = |n: u32| UUID.replace("4c4c4544", &format!("{n:08x}")).parse().unwrap();
     let begun = Instant::now();
-    let admitted = (0..1000).filter(|n| api.admit(other(*n)).is_ok()).count();
+    let admitted = (0..5000).filter(|n| api.admit(other(*n)).is_ok()).count();
     let refilled = begun.elapsed().as_secs_f64() * f64::from(PER_SECOND_OVERALL);
-    assert!(admitted >= 200, "{admitted}");
+    assert!(admitted >= 2000, "{admitted}");
     assert!(
-        f64::from(u32::try_from(admitted).unwrap()) <= 201.0 + refilled,
+        f64::from(u32::try_from(admitted).unwrap()) <= 2001.0 + refilled,
         "{admitted}, {refilled} refilled"
     );
-    let status = api.admit(other(5000)).unwrap_err();
+    let status = api.admit(other(9000)).unwrap_err();
     assert!(
-        status.message().contains("200 at once and 50 per second"),
+        status.message().contains("2000 at once and 400 per second"),
         "{status:?}"
     );
 }
 
 #[tokio::test]
 async fn as_many_calls_as_allowed_are_under_way_and_one_more_waits() {
-    let running = start().await;
+    let bounds = Bounds {
+        of_a_peer: 2048,
+        ..Bounds::default()
+    };
+    let running = start_with(bounds, |_| {}).await;
     running.directory.hangs.store(true, Ordering::Relaxed);
     let mut calls = tokio::task::JoinSet::new();
     for n in 0..MAX_CALLS {
@@ -282,5 +271,5 @@ async fn a_message_as_long_as_allowed_is_read_and_one_byte_more_is_not() {
     assert!(read.message().contains("hostname is"), "{read:?}");
     let refused = client.create_server(of_length(MAX_BODY - 4)).await.unwrap_err();
     assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");
-    assert!(refused.message().contains("1048571"), "{refused:?}");
+    assert!(refused.message().contains("131067"), "{refused:?}");
 }

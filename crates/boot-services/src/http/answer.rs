@@ -1,16 +1,18 @@
 //! `/ipxe`: what a machine that asks is to boot.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use axum::extract::{ConnectInfo, RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use boot_protocols::ipxe;
 use hardware_types::{Mac, ServerId};
-use lifecycle::boot::{self, Answer};
+use lifecycle::boot::{self, Answer, Prospect};
 
 use super::{App, agent, script};
+use crate::agent_boots::AgentBoots;
 use crate::{Directory, Sighting, Unavailable};
 
 /// Seconds until a machine that waits asks again.
@@ -87,10 +89,18 @@ impl<D: Directory> App<D> {
             Ok(view) => view,
             Err(unavailable) => return Outcome::Later(unavailable),
         };
-        let answer = boot::answer(view.as_ref());
+        let now = Instant::now();
+        let prospect = Prospect {
+            has_room: view.is_some() || self.directory.has_room(),
+            agent_boots: self.boots().count(id, now),
+        };
+        let answer = boot::answer(view.as_ref(), prospect);
         let script = match answer {
             Answer::Agent => match self.agent(asked).await {
-                Ok(script) => Some(script),
+                Ok(script) => {
+                    self.boots().given(id, now);
+                    Some(script)
+                }
                 Err(reason) => return Outcome::Explained(reason),
             },
             Answer::Disk(_) => {
@@ -100,6 +110,10 @@ impl<D: Directory> App<D> {
             Answer::Wait(why) => Some(ipxe::wait(&format!("Server {id} waits: {why}"), WAIT, query)),
         };
         Outcome::Decided(id, answer, script)
+    }
+
+    fn boots(&self) -> MutexGuard<'_, AgentBoots> {
+        self.agent_boots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The agent's script, or why it cannot boot here.
@@ -148,7 +162,7 @@ pub(super) async fn ipxe<D: Directory>(
         }
         Outcome::Later(unavailable) => {
             let text = unavailable.to_string();
-            ("unavailable", later(&text), text)
+            ("unavailable", later(StatusCode::SERVICE_UNAVAILABLE, &text), text)
         }
     };
     app.metrics.answer(kind);
@@ -170,12 +184,13 @@ fn not_found() -> Response {
     (StatusCode::NOT_FOUND, [(header::CACHE_CONTROL, "no-store")]).into_response()
 }
 
-fn later(text: &str) -> Response {
+/// An answer that is to be asked for again.
+pub(super) fn later(status: StatusCode, text: &str) -> Response {
     let headers = [
         (header::CACHE_CONTROL, "no-store".to_owned()),
         (header::RETRY_AFTER, RETRY_AFTER.to_string()),
     ];
-    (StatusCode::SERVICE_UNAVAILABLE, headers, format!("{text}\n")).into_response()
+    (status, headers, format!("{text}\n")).into_response()
 }
 
 #[cfg(test)]

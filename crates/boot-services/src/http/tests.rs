@@ -3,10 +3,12 @@ use std::os::unix::fs::symlink;
 use std::sync::atomic::Ordering;
 
 use boot_protocols::ipxe::DiskMethod;
-use lifecycle::boot::{Answer, View, Why};
+use lifecycle::boot::{Answer, MAX_AGENT_BOOTS, View, Why};
+use tokio::io::AsyncWriteExt as _;
 
+use super::BURST_OF_A_PEER;
 use crate::Sighting;
-use crate::fake::{MAC, Running, UUID, id, start, start_with, view};
+use crate::fake::{MAC, Running, UUID, id, read_answer, start, start_with, view};
 use crate::server::Bounds;
 
 fn accepted() -> View {
@@ -48,6 +50,79 @@ async fn an_unknown_machine_gets_the_agent_with_its_arguments() {
         answer: Answer::Agent,
     };
     assert_eq!(seen, [(id(), asked)]);
+}
+
+#[tokio::test]
+async fn a_machine_that_cannot_register_goes_on_to_its_disk() {
+    let running = start().await;
+    let told = |running: &Running| {
+        running
+            .directory
+            .seen
+            .lock()
+            .unwrap()
+            .pop()
+            .unwrap()
+            .1
+            .to_string()
+    };
+    running.directory.is_full.store(true, Ordering::Relaxed);
+    assert_eq!(ask(&running).await.body, "#!ipxe\nexit\n");
+    let text = told(&running);
+    assert!(text.contains("accept or delete some"), "{text}");
+
+    running.directory.is_full.store(false, Ordering::Relaxed);
+    for _ in 0..2 * MAX_AGENT_BOOTS {
+        assert!(
+            ask(&running).await.body.contains("env/agent-amd64"),
+            "questions of one boot"
+        );
+    }
+    let mut boots = running.agent_boots.lock().unwrap();
+    let now = std::time::Instant::now();
+    for n in 1..MAX_AGENT_BOOTS {
+        boots.given(id(), now + std::time::Duration::from_mins(n.into()));
+    }
+    drop(boots);
+    assert_eq!(ask(&running).await.body, "#!ipxe\nexit\n");
+    let text = told(&running);
+    assert!(text.contains("ran 3 times within an hour"), "{text}");
+
+    let mut client = running.agent().await;
+    client.create_server(crate::fake::report()).await.unwrap();
+    assert!(
+        ask(&running).await.body.contains("env/agent-amd64"),
+        "deleted since"
+    );
+}
+
+#[tokio::test]
+async fn a_peer_gets_its_burst_of_questions_and_another_is_not_hurt() {
+    let running = start().await;
+    let mut answers = Vec::new();
+    for _ in 0..2 * BURST_OF_A_PEER {
+        answers.push(running.get("/ipxe").await);
+    }
+    let burst = BURST_OF_A_PEER as usize;
+    assert!(answers[..burst].iter().all(|answer| answer.status == 200));
+    let refused = answers.iter().find(|answer| answer.status == 429).unwrap();
+    assert!(refused.head.contains("retry-after: 10"), "{refused:?}");
+    assert!(refused.body.contains("127.0.0.1 asks too often"), "{refused:?}");
+    // calls of agents are counted with them, other routes are not
+    let mut client = running.agent().await;
+    let mut refusals = 0;
+    for _ in 0..burst {
+        let called = client.poll(agent_protocol::api::PollRequest::default()).await;
+        refusals += usize::from(called.is_err_and(|status| status.code() == tonic::Code::ResourceExhausted));
+    }
+    assert!(refusals > 0);
+    assert_eq!(running.get("/boot.ipxe").await.status, 200);
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut other = socket.connect(running.address).await.unwrap();
+    let request = b"GET /ipxe HTTP/1.1\r\nHost: boot\r\nConnection: close\r\n\r\n";
+    other.write_all(request).await.unwrap();
+    assert_eq!(read_answer(&mut other).await.status, 200);
 }
 
 #[tokio::test]

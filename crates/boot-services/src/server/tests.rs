@@ -2,13 +2,20 @@ use std::time::Instant;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use tokio::net::TcpSocket;
+
 use super::*;
 use crate::fake::{PATIENCE, Running, UUID, read_answer, start, start_with, view};
 
 const REQUEST: &[u8] = b"GET /boot.ipxe HTTP/1.1\r\nHost: boot\r\nConnection: close\r\n\r\n";
 
 async fn with(connections: u32, head: Duration) -> Running {
-    start_with(Bounds { connections, head }, |_| {}).await
+    let bounds = Bounds {
+        connections,
+        head,
+        ..Bounds::default()
+    };
+    start_with(bounds, |_| {}).await
 }
 
 /// How long the other side keeps the connection after `sent`, and what it says.
@@ -61,6 +68,30 @@ async fn as_many_connections_as_allowed_are_served_and_one_more_waits() {
     // and the first was there all the time
     first.write_all(&REQUEST[4..]).await.unwrap();
     assert_eq!(read_answer(&mut first).await.status, 200);
+}
+
+#[tokio::test]
+async fn as_many_connections_of_a_peer_as_allowed_are_served_and_one_more_is_closed() {
+    let bounds = Bounds {
+        of_a_peer: 2,
+        ..Bounds::default()
+    };
+    let running = start_with(bounds, |_| {}).await;
+    let (mut first, second) = (running.connect().await, running.connect().await);
+    first.write_all(b"GET ").await.unwrap();
+    let (_, said) = until_cut(&running, REQUEST).await;
+    assert!(said.is_empty(), "{said:?}");
+    let refused = "boot_http_connections_refused_total 1\n";
+    assert!(running.metrics().contains(refused), "{}", running.metrics());
+    // another peer is not hurt
+    let other = TcpSocket::new_v4().unwrap();
+    other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut other = other.connect(running.address).await.unwrap();
+    other.write_all(REQUEST).await.unwrap();
+    assert_eq!(read_answer(&mut other).await.status, 200);
+    first.write_all(&REQUEST[4..]).await.unwrap();
+    assert_eq!(read_answer(&mut first).await.status, 200);
+    drop(second);
 }
 
 #[tokio::test]

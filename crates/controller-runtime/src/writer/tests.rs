@@ -1,6 +1,6 @@
 use std::sync::{Arc, Mutex};
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 
 use super::*;
 use crate::scripted::{self, Asked, failure};
@@ -150,19 +150,43 @@ async fn a_cache_is_behind_until_it_shows_the_last_write() {
 }
 
 #[tokio::test]
-async fn a_declaration_forces_nothing_and_may_create() {
+async fn a_declaration_forces_nothing_and_is_bound_to_the_version_that_was_read() {
     let (writer, asked) = writer(200);
     let body = json!({ "spec": { "nodeName": "n" } });
-    writer.declare::<Pod>("p", &body).await.unwrap();
+    writer.declare(&pod("7"), &body).await.unwrap();
     let asked = asked.lock().unwrap().pop().unwrap();
     assert_eq!(
         (asked.method.as_str(), asked.uri.as_str()),
-        ("PATCH", "/api/v1/pods/p?&fieldManager=w")
+        ("PATCH", "/api/v1/namespaces/n/pods/p?&fieldManager=w")
     );
     let want = json!({
-        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "p" }, "spec": { "nodeName": "n" },
+        "apiVersion": "v1", "kind": "Pod", "spec": { "nodeName": "n" },
+        "metadata": { "name": "p", "namespace": "n", "uid": "u1", "resourceVersion": "7" },
     });
     assert_eq!(asked.body, want);
+}
+
+#[tokio::test]
+async fn a_creation_never_lands_on_an_object_that_is_there() {
+    let (writer, asked) = writer(409);
+    let there = writer
+        .create::<Node>("p", &json!({ "spec": {} }))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        there.to_string(),
+        "cannot write Node p: it has changed or gone meanwhile"
+    );
+    assert!(matches!(there, WriteError::Stale { .. }));
+    let asked = asked.lock().unwrap().pop().unwrap();
+    assert_eq!(
+        (asked.method.as_str(), asked.uri.as_str()),
+        ("PATCH", "/api/v1/nodes/p?&fieldManager=w")
+    );
+    assert_eq!(
+        asked.body["metadata"],
+        json!({ "name": "p", "resourceVersion": "1" })
+    );
 }
 
 #[tokio::test]
@@ -173,9 +197,9 @@ async fn a_field_of_somebody_else_is_told_from_an_object_that_changed() {
             json!({ "causes": [{ "reason": "FieldManagerConflict", "field": ".spec.nodeName" }] });
         Some((409, conflict))
     });
-    let owned = Writer::new(client, "w").declare::<Pod>("p", &json!({})).await;
+    let owned = Writer::new(client, "w").declare(&pod("7"), &json!({})).await;
     assert!(matches!(owned, Err(WriteError::Owned { .. })), "{owned:?}");
     let (writer, _) = writer(409);
-    let stale = writer.declare::<Pod>("p", &json!({})).await;
+    let stale = writer.declare(&pod("7"), &json!({})).await;
     assert!(matches!(stale, Err(WriteError::Stale { .. })), "{stale:?}");
 }
