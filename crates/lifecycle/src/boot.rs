@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hardware_types::Mac;
 
+use crate::facts::{Purpose, Window};
 use crate::{HandsOff, Observed, hands_off};
 
 /// What is known of a machine that asks.
@@ -20,8 +21,27 @@ pub struct View {
     pub clean: bool,
     /// MAC addresses that its agent reported; empty as long as no agent did.
     pub macs: Vec<Mac>,
-    /// An agent reported its inventory.
+    /// It has an inventory.
     pub registered: bool,
+    /// The inventory is its own agent's, who reported it here.
+    pub reported: bool,
+    /// The boot that it may do now.
+    pub window: Option<Window>,
+    /// Generation of the wipe that is due and not done.
+    pub wipe_due: Option<u64>,
+    /// The wipe that is due ended badly, and the machine did not boot since.
+    pub wipe_failed: bool,
+    /// A BMC switches it on and off.
+    pub has_driver: bool,
+}
+
+impl View {
+    /// The window in which it is wiped.
+    fn agent_window(&self) -> Option<&Window> {
+        self.window
+            .as_ref()
+            .filter(|window| window.purpose == Purpose::Agent && self.observed.accepted && !self.clean)
+    }
 }
 
 /// What the agent can still do for a machine that did not register yet.
@@ -40,7 +60,10 @@ pub const MAX_AGENT_BOOTS: u32 = 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// The agent.
-    Agent,
+    Agent {
+        /// With the token of its window, so that it gets orders.
+        with_token: bool,
+    },
     /// What is on its disk.
     Disk(Why),
     /// Nothing yet: ask again.
@@ -64,6 +87,14 @@ pub enum Why {
     Clean,
     /// It is accepted, and its wipe has not begun.
     Dirty,
+    /// It is wiped, and switched off next.
+    Wiped,
+    /// Its wipe ended badly.
+    WipeFailed,
+    /// It came by a network interface that its Server does not have.
+    StrangeInterface,
+    /// Something has the machine that a live look found.
+    Claimed,
 }
 
 impl fmt::Display for Why {
@@ -83,12 +114,18 @@ impl fmt::Display for Why {
             ),
             Self::Clean => f.write_str("it is wiped and free"),
             Self::Dirty => f.write_str("it is accepted and its disks are to be wiped first"),
+            Self::Wiped => f.write_str("its disks are wiped and it is switched off next"),
+            Self::WipeFailed => f.write_str("its wipe failed: status.phaseReason of its Server says why"),
+            Self::StrangeInterface => {
+                f.write_str("it booted by a network interface that its Server does not have")
+            }
+            Self::Claimed => f.write_str("a ServerBinding or a MetalMachine names it: it is not wiped"),
         }
     }
 }
 
-/// What a machine boots; without a view it is one that nobody knows.
-pub fn answer(view: Option<&View>, prospect: Prospect) -> Answer {
+/// What a machine boots that came by this interface; without a view it is one that nobody knows.
+pub fn answer(view: Option<&View>, mac: Option<Mac>, prospect: Prospect) -> Answer {
     let Some(view) = view else {
         return if prospect.has_room {
             first_boot(prospect)
@@ -97,7 +134,12 @@ pub fn answer(view: Option<&View>, prospect: Prospect) -> Answer {
         };
     };
     if let Some(reason) = hands_off(&view.observed) {
-        return Answer::Disk(Why::HandsOff(reason)); // I-5
+        // I-5; what is on the disk of a machine that is being wiped is half erased
+        return if view.window.is_some() {
+            Answer::Wait(Why::HandsOff(reason))
+        } else {
+            Answer::Disk(Why::HandsOff(reason))
+        };
     }
     match view {
         View { bound: true, .. } => Answer::Disk(Why::Bound),
@@ -114,6 +156,11 @@ pub fn answer(view: Option<&View>, prospect: Prospect) -> Answer {
             }
         }
         View { clean: true, .. } => Answer::Disk(Why::Clean),
+        _ if view.agent_window().is_some() => Answer::Agent {
+            with_token: mac.is_some_and(|mac| view.macs.contains(&mac)),
+        },
+        // by hand or from elsewhere: it has to say first what it is, and gets no orders
+        View { reported: false, .. } => first_boot(prospect),
         _ => Answer::Wait(Why::Dirty),
     }
 }
@@ -121,7 +168,7 @@ pub fn answer(view: Option<&View>, prospect: Prospect) -> Answer {
 /// The agent until it has registered, a few times: a machine that cannot register goes on to its own system, too.
 fn first_boot(prospect: Prospect) -> Answer {
     if prospect.agent_boots < MAX_AGENT_BOOTS {
-        Answer::Agent
+        Answer::Agent { with_token: false }
     } else {
         Answer::Disk(Why::AgentInVain)
     }
@@ -134,28 +181,102 @@ pub enum Order {
     Wait(Why),
     /// Restart the machine.
     Reboot(Why),
+    /// Ask again at once with the token of the window.
+    TakeToken,
+    /// Wipe this generation, if a live look finds that nothing has the machine.
+    Wipe(u64),
+}
+
+/// How an agent shows which machine it runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Credentials {
+    /// The interface that it says it booted from.
+    pub mac: Option<Mac>,
+    /// It has the token of the window that is open.
+    pub token: bool,
 }
 
 /// What the agent of a machine does next. It has waited this long since it registered.
-pub fn order(view: &View, waited: Duration, limit: Duration) -> Order {
+pub fn order(view: &View, shown: Credentials, waited: Duration, limit: Duration) -> Order {
     if let Some(reason) = hands_off(&view.observed) {
         return Order::Wait(Why::HandsOff(reason)); // I-5: no orders
     }
     match view {
-        View { bound: true, .. } => Order::Reboot(Why::Bound),
+        View { bound: true, .. } => Order::Reboot(Why::Bound), // I-2
         View {
             observed: Observed { accepted: false, .. },
             ..
         } => {
+            // I-1
             if waited < limit {
                 Order::Wait(Why::NotAccepted)
             } else {
                 Order::Reboot(Why::NotAccepted)
             }
         }
+        View {
+            clean: true,
+            has_driver: true,
+            ..
+        } => Order::Wait(Why::Wiped),
         View { clean: true, .. } => Order::Reboot(Why::Clean),
-        _ => Order::Wait(Why::Dirty),
+        _ => within_window(view, shown),
     }
+}
+
+/// Whoever has a MAC address of the machine gets the token, as from `/ipxe`; whoever has the token gets orders (I-9).
+fn within_window(view: &View, shown: Credentials) -> Order {
+    let (Some(_), Some(generation)) = (view.agent_window(), view.wipe_due) else {
+        return Order::Wait(Why::Dirty);
+    };
+    match shown {
+        Credentials { token: true, .. } if view.wipe_failed => Order::Wait(Why::WipeFailed),
+        Credentials { token: true, .. } => Order::Wipe(generation),
+        Credentials { mac: Some(mac), .. } if view.macs.contains(&mac) => Order::TakeToken,
+        Credentials { .. } => Order::Wait(Why::StrangeInterface),
+    }
+}
+
+/// Why what an agent says of a wipe is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotOrdered {
+    /// No window, or not its token.
+    #[error("no wipe was ordered of the machine that this token is for: boot it again")]
+    NoToken,
+    /// It is another wipe than the one that is due.
+    #[error("wipe {reported} is reported, {} is due", .due.map_or_else(|| "none".into(), |due| due.to_string()))]
+    Generation {
+        /// What is reported.
+        reported: u64,
+        /// What is due.
+        due: Option<u64>,
+    },
+    /// It is left alone, not accepted, or a cluster has it.
+    #[error("nothing is taken of the wipe: {0}")]
+    NotOurs(Why),
+}
+
+/// Whether what an agent says of this wipe is taken (I-1, I-2, I-5, I-9).
+pub fn take_wipe(view: &View, token: bool, generation: u64) -> Result<(), NotOrdered> {
+    if let Some(reason) = hands_off(&view.observed) {
+        return Err(NotOrdered::NotOurs(Why::HandsOff(reason)));
+    }
+    if view.bound {
+        return Err(NotOrdered::NotOurs(Why::Bound));
+    }
+    if !view.observed.accepted {
+        return Err(NotOrdered::NotOurs(Why::NotAccepted));
+    }
+    if !token || view.agent_window().is_none() {
+        return Err(NotOrdered::NoToken);
+    }
+    if view.wipe_due != Some(generation) {
+        return Err(NotOrdered::Generation {
+            reported: generation,
+            due: view.wipe_due,
+        });
+    }
+    Ok(())
 }
 
 /// Why a machine's report of itself is not taken.
@@ -164,7 +285,7 @@ pub enum NotTaken {
     /// It is left alone.
     #[error("the Server is left alone, {0}")]
     HandsOff(HandsOff),
-    /// Reports about accepted machines are only taken within a boot window.
+    /// Of accepted machines nothing is taken without the token of their boot window.
     #[error("the Server is accepted: a report without a boot token changes nothing about it")]
     Accepted,
     /// A cluster has it.
@@ -201,17 +322,25 @@ fn list(macs: &[Mac]) -> String {
     texts.join(", ") + &more
 }
 
-/// Whether a report without token about a known machine is taken. Anybody can send one: it creates an unaccepted Server
-/// or brings inventory of one, nothing else (I-1).
-pub fn take_report(view: &View, reported: &[Mac]) -> Result<(), NotTaken> {
+/// What of a machine's report of itself is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Taken {
+    /// All of it.
+    Inventory,
+    /// Its network interfaces: it came by one that its Server does not have.
+    Interfaces,
+    /// Nothing: what is known of an accepted machine is what its wipe is judged by.
+    Nothing,
+}
+
+/// What is taken of a report about a known machine. Anybody can send one: it creates an unaccepted Server or brings
+/// inventory of one (I-1). `reported` are the MAC addresses of the machine, the one that it booted from included.
+pub fn take_report(view: &View, reported: &[Mac]) -> Result<Taken, NotTaken> {
     if let Some(reason) = hands_off(&view.observed) {
         return Err(NotTaken::HandsOff(reason));
     }
     if view.bound {
         return Err(NotTaken::Bound);
-    }
-    if view.observed.accepted {
-        return Err(NotTaken::Accepted);
     }
     if !view.macs.is_empty() && !reported.iter().any(|mac| view.macs.contains(mac)) {
         return Err(NotTaken::Conflict {
@@ -219,197 +348,31 @@ pub fn take_report(view: &View, reported: &[Mac]) -> Result<(), NotTaken> {
             reported: reported.to_vec(),
         });
     }
+    if !view.observed.accepted || !view.reported {
+        return Ok(Taken::Inventory);
+    }
+    let is_new = reported.iter().any(|mac| !view.macs.contains(mac));
+    Ok(if is_new && view.agent_window().is_some() {
+        Taken::Interfaces
+    } else {
+        Taken::Nothing
+    })
+}
+
+/// Whether the addresses that an agent reports are taken.
+pub fn take_addresses(view: &View, token: bool) -> Result<(), NotTaken> {
+    if let Some(reason) = hands_off(&view.observed) {
+        return Err(NotTaken::HandsOff(reason));
+    }
+    if view.bound {
+        return Err(NotTaken::Bound);
+    }
+    let has_token = token && view.agent_window().is_some();
+    if view.observed.accepted && !has_token {
+        return Err(NotTaken::Accepted);
+    }
     Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::IdentityVerdict;
-
-    const LIMIT: Duration = Duration::from_mins(10);
-    const OURS: Mac = Mac::new([2, 0, 0, 0, 0, 1]);
-    const SECOND: Mac = Mac::new([2, 0, 0, 0, 0, 2]);
-    const STRANGE: Mac = Mac::new([2, 0, 0, 0, 0, 9]);
-    const NEW: Prospect = Prospect {
-        has_room: true,
-        agent_boots: 0,
-    };
-
-    fn view() -> View {
-        View {
-            observed: Observed {
-                accepted: false,
-                paused: false,
-                installation: Some("here".into()),
-                here: "here".into(),
-                identity: IdentityVerdict::Unknown,
-                identity_confirmed: false,
-                unexpectedly_on: false,
-            },
-            bound: false,
-            clean: false,
-            macs: vec![OURS, SECOND],
-            registered: true,
-        }
-    }
-
-    fn paused(mut view: View) -> View {
-        view.observed.paused = true;
-        view
-    }
-
-    fn accepted() -> View {
-        let mut view = view();
-        view.observed.accepted = true;
-        view
-    }
-
-    /// Every combination of the facts.
-    fn every() -> impl Iterator<Item = View> {
-        (0..64_u8).map(|bits| {
-            let bit = |at: u8| bits & (1 << at) != 0;
-            let mut view = view();
-            view.observed.accepted = bit(0);
-            view.observed.paused = bit(1);
-            view.bound = bit(2);
-            view.clean = bit(3);
-            view.registered = bit(4);
-            view.observed.identity = if bit(5) {
-                IdentityVerdict::Contradicts
-            } else {
-                IdentityVerdict::Unknown
-            };
-            view
-        })
-    }
-
-    #[test]
-    fn an_unaccepted_machine_gets_the_agent_once_and_its_disk_afterwards() {
-        assert_eq!(answer(None, NEW), Answer::Agent);
-        let by_hand = View {
-            registered: false,
-            ..view()
-        };
-        assert_eq!(answer(Some(&by_hand), NEW), Answer::Agent);
-        assert_eq!(answer(Some(&view()), NEW), Answer::Disk(Why::NotAccepted));
-        let bound = View {
-            bound: true,
-            ..by_hand
-        };
-        assert_eq!(answer(Some(&bound), NEW), Answer::Disk(Why::Bound));
-    }
-
-    #[test]
-    fn an_unknown_machine_gets_its_disk_where_no_more_are_registered() {
-        let full = Prospect {
-            has_room: false,
-            ..NEW
-        };
-        assert_eq!(answer(None, full), Answer::Disk(Why::NoRoom));
-        let by_hand = View {
-            registered: false,
-            ..view()
-        };
-        assert_eq!(answer(Some(&by_hand), full), Answer::Agent, "it has its room");
-    }
-
-    #[test]
-    fn a_machine_that_does_not_register_gets_its_disk_after_the_third_boot_of_the_agent() {
-        let by_hand = View {
-            registered: false,
-            ..view()
-        };
-        let boots = |agent_boots| Prospect { agent_boots, ..NEW };
-        for known in [None, Some(&by_hand)] {
-            assert_eq!(answer(known, boots(2)), Answer::Agent);
-            assert_eq!(answer(known, boots(3)), Answer::Disk(Why::AgentInVain));
-            assert_eq!(answer(known, boots(u32::MAX)), Answer::Disk(Why::AgentInVain));
-        }
-        assert_eq!(
-            answer(Some(&accepted()), boots(3)),
-            Answer::Wait(Why::Dirty),
-            "it is not about the agent's first boot"
-        );
-    }
-
-    #[test]
-    fn an_accepted_machine_waits_until_it_is_clean() {
-        assert_eq!(answer(Some(&accepted()), NEW), Answer::Wait(Why::Dirty));
-        let clean = View {
-            clean: true,
-            ..accepted()
-        };
-        assert_eq!(answer(Some(&clean), NEW), Answer::Disk(Why::Clean));
-    }
-
-    #[test]
-    fn a_machine_in_hands_off_gets_its_disk_and_its_agent_no_orders() {
-        for view in every() {
-            let Some(reason) = hands_off(&view.observed) else {
-                continue;
-            };
-            assert_eq!(
-                answer(Some(&view), NEW),
-                Answer::Disk(Why::HandsOff(reason)),
-                "{view:?}"
-            );
-            let order = order(&view, LIMIT, LIMIT);
-            assert_eq!(order, Order::Wait(Why::HandsOff(reason)), "{view:?}");
-            let taken = take_report(&view, &[OURS]);
-            assert_eq!(taken, Err(NotTaken::HandsOff(reason)), "{view:?}");
-        }
-    }
-
-    #[test]
-    fn a_bound_machine_never_gets_anything_but_its_disk() {
-        for view in every().filter(|view| view.bound) {
-            assert!(matches!(answer(Some(&view), NEW), Answer::Disk(_)), "{view:?}");
-            assert!(take_report(&view, &[OURS]).is_err(), "{view:?}");
-        }
-    }
-
-    #[test]
-    fn the_agent_of_an_unaccepted_machine_waits_up_to_the_limit_and_reboots() {
-        let last = LIMIT.saturating_sub(Duration::from_millis(1));
-        assert_eq!(order(&view(), last, LIMIT), Order::Wait(Why::NotAccepted));
-        assert_eq!(order(&view(), LIMIT, LIMIT), Order::Reboot(Why::NotAccepted));
-        assert_eq!(order(&accepted(), LIMIT, LIMIT), Order::Wait(Why::Dirty));
-        let taken = View {
-            bound: true,
-            ..accepted()
-        };
-        assert_eq!(order(&taken, Duration::ZERO, LIMIT), Order::Reboot(Why::Bound));
-    }
-
-    #[test]
-    fn a_refusal_names_eight_mac_addresses_and_counts_the_others() {
-        let macs: Vec<_> = (10..30).map(|n| Mac::new([2, 0, 0, 0, 0, n])).collect();
-        let text = |count: usize| take_report(&view(), &macs[..count]).unwrap_err().to_string();
-        assert!(
-            text(8).contains("02:00:00:00:00:11;") && !text(8).contains("more"),
-            "{}",
-            text(8)
-        );
-        let long = text(20);
-        assert!(long.contains("02:00:00:00:00:11 and 12 more;"), "{long}");
-        assert!(!long.contains("02:00:00:00:00:12"), "{long}");
-    }
-
-    #[test]
-    fn a_report_is_taken_of_an_unaccepted_machine_with_a_known_mac_only() {
-        assert_eq!(take_report(&view(), &[STRANGE, SECOND]), Ok(()));
-        let unknown = View {
-            macs: Vec::new(),
-            ..view()
-        };
-        assert_eq!(take_report(&unknown, &[STRANGE]), Ok(()));
-        assert_eq!(take_report(&accepted(), &[OURS]), Err(NotTaken::Accepted));
-        let conflict = take_report(&view(), &[STRANGE]).unwrap_err().to_string();
-        for text in ["02:00:00:00:00:01", "02:00:00:00:00:09"] {
-            assert!(conflict.contains(text), "{conflict}");
-        }
-        assert!(take_report(&view(), &[]).is_err());
-        assert!(take_report(&paused(view()), &[OURS]).is_err());
-    }
-}
+mod tests;
