@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agent_protocol::api::agent_server::Agent;
-use agent_protocol::{Registration, api, server_id, why_not_reachable};
+use agent_protocol::{Registration, Token, api, server_id, why_not_reachable};
 use governor::Quota;
 use hardware_types::ServerId;
-use lifecycle::boot::{Order, order};
+use lifecycle::boot::NotOrdered;
 use tonic::{Code, Request, Response, Status};
+
+mod orders;
 
 use crate::agent_boots::AgentBoots;
 use crate::http::Config;
@@ -90,39 +92,20 @@ impl<D: Directory> AgentApi<D> {
         Ok(api::CreateServerResponse::default())
     }
 
-    async fn reconcile(&self, request: api::ReconcileServerAddressesRequest) -> Result<(), Status> {
+    async fn reconcile(
+        &self,
+        token: Option<Token>,
+        request: api::ReconcileServerAddressesRequest,
+    ) -> Result<(), Status> {
         let id = server_id(&request.uuid).map_err(|error| invalid(&error))?;
         self.admit(id)?;
         let addresses = addresses(request.address)?;
         self.directory
-            .addresses(id, addresses)
+            .addresses(id, token, addresses)
             .await
             .map_err(|error| refusal(&error))?;
         self.directory.seen(id, Sighting::Agent);
         Ok(())
-    }
-
-    async fn next(&self, request: api::PollRequest) -> Result<api::PollResponse, Status> {
-        let id = server_id(&request.uuid).map_err(|error| invalid(&error))?;
-        self.admit(id)?;
-        let view = self
-            .directory
-            .view(id)
-            .await
-            .map_err(|error| unavailable(&error))?;
-        let view = view.ok_or_else(|| refusal(&RegisterError::Unknown(id)))?;
-        self.directory.seen(id, Sighting::Agent);
-        let waited = Duration::from_secs(request.waited_seconds.into());
-        let (order, why) = match order(&view, waited, self.agent_wait) {
-            Order::Wait(why) => (api::Order::Wait, why),
-            Order::Reboot(why) => (api::Order::Reboot, why),
-        };
-        Ok(api::PollResponse {
-            order: order.into(),
-            reason: why.to_string(),
-            poll_seconds: u32::try_from(self.poll.as_secs()).unwrap_or(u32::MAX),
-            ..api::PollResponse::default()
-        })
     }
 
     fn counted<T>(&self, call: &'static str, result: Result<T, Status>) -> Result<Response<T>, Status> {
@@ -154,35 +137,41 @@ impl<D: Directory> Agent for AgentApi<D> {
         &self,
         request: Request<api::ReconcileServerAddressesRequest>,
     ) -> Result<Response<api::ReconcileServerAddressesResponse>, Status> {
-        let result = self.reconcile(request.into_inner()).await;
+        let token = token(&request);
+        let result = self.reconcile(token, request.into_inner()).await;
         let result = result.map(|()| api::ReconcileServerAddressesResponse {});
         self.counted("ReconcileServerAddresses", result)
     }
 
     async fn heartbeat(
         &self,
-        _: Request<api::HeartbeatRequest>,
+        request: Request<api::HeartbeatRequest>,
     ) -> Result<Response<api::HeartbeatResponse>, Status> {
-        self.counted(
-            "Heartbeat",
-            Err(Status::failed_precondition("no wipe was ordered")),
-        )
+        let token = token(&request);
+        let result = self.wiping(token, request.into_inner()).await;
+        self.counted("Heartbeat", result)
     }
 
     async fn mark_server_as_wiped(
         &self,
-        _: Request<api::MarkServerAsWipedRequest>,
+        request: Request<api::MarkServerAsWipedRequest>,
     ) -> Result<Response<api::MarkServerAsWipedResponse>, Status> {
-        self.counted(
-            "MarkServerAsWiped",
-            Err(Status::failed_precondition("no wipe was ordered")),
-        )
+        let token = token(&request);
+        let result = self.wiped(token, request.into_inner()).await;
+        self.counted("MarkServerAsWiped", result)
     }
 
     async fn poll(&self, request: Request<api::PollRequest>) -> Result<Response<api::PollResponse>, Status> {
-        let result = self.next(request.into_inner()).await;
+        let token = token(&request);
+        let result = self.next(token, request.into_inner()).await;
         self.counted("Poll", result)
     }
+}
+
+/// The token of a call; one that is none proves nothing.
+fn token<T>(request: &Request<T>) -> Option<Token> {
+    let value = request.metadata().get("authorization")?;
+    Token::from_bearer(value.to_str().ok()?)
 }
 
 fn invalid(error: &dyn std::error::Error) -> Status {
@@ -196,7 +185,8 @@ fn unavailable(error: &Unavailable) -> Status {
 fn refusal(error: &RegisterError) -> Status {
     let code = match error {
         RegisterError::Unavailable(_) | RegisterError::Failed { .. } => Code::Unavailable,
-        RegisterError::NotTaken(_) => Code::FailedPrecondition,
+        RegisterError::NotOrdered(NotOrdered::NoToken) => Code::PermissionDenied,
+        RegisterError::NotTaken(_) | RegisterError::NotOrdered(_) => Code::FailedPrecondition,
         RegisterError::TooMany { .. } => Code::ResourceExhausted,
         RegisterError::Unknown(_) => Code::NotFound,
     };
@@ -208,6 +198,7 @@ fn outcome(code: Code) -> &'static str {
         Code::Ok => "ok",
         Code::InvalidArgument => "invalid",
         Code::FailedPrecondition => "not-taken",
+        Code::PermissionDenied => "no-token",
         Code::ResourceExhausted => "limit",
         Code::NotFound => "unknown",
         _ => "unavailable",

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use agent_protocol::Registration;
+use agent_protocol::{Registration, Token};
 use boot_protocols::ipxe::DiskMethod;
+use hardware_types::wipe::{Certificate, WipeOrder};
 use hardware_types::{Mac, ServerId};
-use lifecycle::boot::{Answer, NotTaken, View};
+use lifecycle::boot::{Answer, NotOrdered, NotTaken, View, Why};
+use lifecycle::facts::Window;
 
 /// Nothing can be said of any machine now; the machine is to ask again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +24,9 @@ pub enum RegisterError {
     /// It was decided so.
     #[error(transparent)]
     NotTaken(#[from] NotTaken),
+    /// No wipe of it is under way that this could be about.
+    #[error(transparent)]
+    NotOrdered(#[from] NotOrdered),
     /// No more machines are taken until some are accepted or deleted.
     #[error("{count} machines are registered and not accepted, {limit} are allowed: accept or delete some")]
     TooMany {
@@ -52,6 +57,20 @@ pub struct Address {
     pub address: IpAddr,
 }
 
+/// What is recorded of a machine that asked what to boot and was given the agent.
+pub const TOLD_AGENT: &str = "told to boot the agent";
+
+/// How far a wipe is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// Which wipe.
+    pub generation: u64,
+    /// 0 to 100.
+    pub percent: u32,
+    /// What is being done, for people.
+    pub doing: String,
+}
+
 /// What a machine was seen doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sighting {
@@ -76,7 +95,7 @@ impl fmt::Display for Sighting {
         match self {
             Self::Dhcp { file } => write!(f, "sent to {file}"),
             Self::Asked { answer, .. } => match answer {
-                Answer::Agent => f.write_str("told to boot the agent"),
+                Answer::Agent { .. } => f.write_str(TOLD_AGENT),
                 Answer::Disk(why) => write!(f, "told to boot its disk: {why}"),
                 Answer::Wait(why) => write!(f, "told to wait: {why}"),
             },
@@ -99,12 +118,44 @@ pub trait Directory: Send + Sync + 'static {
     /// Records a machine's report of itself, if it is to be taken: makes a Server, or brings its inventory up to date.
     fn register(&self, report: Registration) -> impl Future<Output = Result<(), RegisterError>> + Send;
 
-    /// Records the addresses that the machine has now.
+    /// Records the addresses that the machine has now, if its agent may say so.
     fn addresses(
         &self,
         id: ServerId,
+        token: Option<Token>,
         addresses: Vec<Address>,
     ) -> impl Future<Output = Result<(), RegisterError>> + Send;
+
+    /// The token of a machine's window.
+    fn token(&self, id: ServerId, window: &Window) -> Option<Token>;
+
+    /// Whether this is the token of the machine's window.
+    fn is_token(&self, id: ServerId, window: &Window, token: &Token) -> bool;
+
+    /// The order to wipe this generation, after a live look that it is due still, and that neither a cluster nor anybody
+    /// else has the machine (I-2); otherwise why it waits.
+    fn order_wipe(
+        &self,
+        id: ServerId,
+        token: Token,
+        generation: u64,
+    ) -> impl Future<Output = Result<Result<WipeOrder, Why>, RegisterError>> + Send;
+
+    /// Records how far a wipe is.
+    fn wiping(
+        &self,
+        id: ServerId,
+        token: Option<Token>,
+        progress: Progress,
+    ) -> impl Future<Output = Result<(), RegisterError>> + Send;
+
+    /// Records what became of a wipe. What is missing, where it does not count, comes back as text.
+    fn wiped(
+        &self,
+        id: ServerId,
+        token: Option<Token>,
+        certificate: Certificate,
+    ) -> impl Future<Output = Result<Result<(), String>, RegisterError>> + Send;
 
     /// Takes note of what a machine was seen doing. Never waits; may forget under load.
     fn seen(&self, id: ServerId, sighting: Sighting);

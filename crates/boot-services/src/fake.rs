@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agent_protocol::api::agent_client::AgentClient;
-use agent_protocol::{Registration, api};
+use agent_protocol::{Registration, Token, api};
 use boot_protocols::ipxe::{DiskMethod, Endpoint};
+use hardware_types::wipe::{Certificate, WipeOrder};
 use hardware_types::{Mac, ServerId};
-use lifecycle::boot::View;
+use lifecycle::boot::{View, Why, take_wipe};
+use lifecycle::facts::Window;
 use lifecycle::{IdentityVerdict, Observed};
 use prometheus_client::registry::Registry;
 use tempfile::TempDir;
@@ -23,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::agent_boots::AgentBoots;
 use crate::http::{Config, router};
 use crate::server::{self, Bounds};
-use crate::{Address, Directory, HttpMetrics, RegisterError, Sighting, Unavailable};
+use crate::{Address, Directory, HttpMetrics, Progress, RegisterError, Sighting, Unavailable};
 
 pub(crate) const UUID: &str = "4c4c4544-0039-3010-8048-b7c04f384432";
 pub(crate) const MAC: Mac = Mac::new([0x52, 0x54, 0, 0x77, 0, 1]);
@@ -44,12 +46,27 @@ pub(crate) fn view() -> View {
             here: "here".into(),
             identity: IdentityVerdict::Unknown,
             identity_confirmed: false,
+            unexpectedly_on: false,
         },
         bound: false,
         clean: false,
         macs: vec![MAC],
         registered: true,
+        reported: true,
+        window: None,
+        wipe_due: None,
+        wipe_failed: false,
+        has_driver: false,
     }
+}
+
+/// An accepted machine that is to be wiped, inside its window.
+pub(crate) fn wiping() -> View {
+    let mut view = view();
+    view.observed.accepted = true;
+    view.window = "w-1 agent 1800000000".parse().ok();
+    view.wipe_due = Some(3);
+    view
 }
 
 /// What its agent reports.
@@ -83,6 +100,9 @@ pub(crate) struct Fake {
     pub(crate) hangs: AtomicBool,
     /// Questions that hang.
     pub(crate) waiting: AtomicUsize,
+    /// A live look finds that something has the machine.
+    pub(crate) is_claimed: AtomicBool,
+    pub(crate) progress: Mutex<Vec<Progress>>,
     pub(crate) refusal: Mutex<Option<RegisterError>>,
     pub(crate) registered: Mutex<Vec<Registration>>,
     pub(crate) addresses: Mutex<Vec<Address>>,
@@ -90,6 +110,16 @@ pub(crate) struct Fake {
 }
 
 impl Fake {
+    fn check(&self, id: ServerId, token: Option<Token>, generation: u64) -> Result<(), RegisterError> {
+        let views = self.views.lock().unwrap();
+        let view = views.get(&id).ok_or(RegisterError::Unknown(id))?;
+        let window = view.window.as_ref();
+        let holds = window
+            .zip(token)
+            .is_some_and(|(window, token)| self.is_token(id, window, &token));
+        Ok(take_wipe(view, holds, generation)?)
+    }
+
     fn refuse(&self) -> Result<(), RegisterError> {
         self.refusal.lock().unwrap().take().map_or(Ok(()), Err)
     }
@@ -121,10 +151,65 @@ impl Directory for Fake {
         Ok(())
     }
 
-    async fn addresses(&self, _: ServerId, addresses: Vec<Address>) -> Result<(), RegisterError> {
+    async fn addresses(
+        &self,
+        _: ServerId,
+        _: Option<Token>,
+        addresses: Vec<Address>,
+    ) -> Result<(), RegisterError> {
         self.refuse()?;
         *self.addresses.lock().unwrap() = addresses;
         Ok(())
+    }
+
+    fn token(&self, _: ServerId, window: &Window) -> Option<Token> {
+        Token::new(&format!("token-of-{}", window.id))
+    }
+
+    fn is_token(&self, id: ServerId, window: &Window, token: &Token) -> bool {
+        self.token(id, window).as_ref() == Some(token)
+    }
+
+    async fn order_wipe(
+        &self,
+        _: ServerId,
+        _: Token,
+        generation: u64,
+    ) -> Result<Result<WipeOrder, Why>, RegisterError> {
+        self.refuse()?;
+        if self.is_claimed.load(Ordering::Relaxed) {
+            return Ok(Err(Why::Claimed));
+        }
+        Ok(Ok(WipeOrder {
+            generation,
+            include_wwids: vec!["naa.1".into()],
+            heartbeat: Duration::from_secs(10),
+        }))
+    }
+
+    async fn wiping(
+        &self,
+        id: ServerId,
+        token: Option<Token>,
+        progress: Progress,
+    ) -> Result<(), RegisterError> {
+        self.check(id, token, progress.generation)?;
+        self.progress.lock().unwrap().push(progress);
+        Ok(())
+    }
+
+    async fn wiped(
+        &self,
+        id: ServerId,
+        token: Option<Token>,
+        certificate: Certificate,
+    ) -> Result<Result<(), String>, RegisterError> {
+        self.check(id, token, certificate.generation)?;
+        Ok(if certificate.disks.is_empty() {
+            Err("disk /dev/sda vanished".into())
+        } else {
+            Ok(())
+        })
     }
 
     fn seen(&self, id: ServerId, sighting: Sighting) {

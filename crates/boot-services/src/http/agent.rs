@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use agent_protocol::Token;
 use boot_protocols::ipxe::Endpoint;
 use hardware_types::Mac;
 
@@ -28,11 +29,17 @@ pub(super) async fn missing(data_dir: &Path, environment: &str) -> Option<String
 }
 
 /// All kernel arguments; an extra one replaces all with its key.
-pub(super) fn arguments(endpoint: &Endpoint, mac: Mac, extra: &[String]) -> Vec<String> {
+pub(super) fn arguments(
+    endpoint: &Endpoint,
+    mac: Mac,
+    token: Option<&Token>,
+    extra: &[String],
+) -> Vec<String> {
     let own = ARGUMENTS
         .split_ascii_whitespace()
         .map(String::from)
-        .chain([format!("sidero.mac={mac}"), format!("sidero.endpoint={endpoint}")]);
+        .chain([format!("sidero.mac={mac}"), format!("sidero.endpoint={endpoint}")])
+        .chain(token.map(|token| format!("sidero.token={}", token.secret())));
     let is_replaced = |own: &String| extra.iter().any(|extra| key(extra) == key(own));
     let mut arguments: Vec<_> = own.filter(|own| !is_replaced(own)).collect();
     arguments.extend_from_slice(extra);

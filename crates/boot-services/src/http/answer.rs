@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use agent_protocol::Token;
 use axum::extract::{ConnectInfo, RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use boot_protocols::ipxe;
 use hardware_types::{Mac, ServerId};
-use lifecycle::boot::{self, Answer, Prospect};
+use lifecycle::boot::{self, Answer, Prospect, View};
 
 use super::{App, agent, script};
 use crate::agent_boots::AgentBoots;
@@ -94,15 +95,17 @@ impl<D: Directory> App<D> {
             has_room: view.is_some() || self.directory.has_room(),
             agent_boots: self.boots().count(id, now),
         };
-        let answer = boot::answer(view.as_ref(), prospect);
+        let answer = boot::answer(view.as_ref(), asked.mac(), prospect);
         let script = match answer {
-            Answer::Agent => match self.agent(asked).await {
-                Ok(script) => {
-                    self.boots().given(id, now);
-                    Some(script)
+            Answer::Agent { with_token } => {
+                match self.agent(asked, self.token(id, view.as_ref(), with_token)).await {
+                    Ok(script) => {
+                        self.boots().given(id, now);
+                        Some(script)
+                    }
+                    Err(reason) => return Outcome::Explained(reason),
                 }
-                Err(reason) => return Outcome::Explained(reason),
-            },
+            }
             Answer::Disk(_) => {
                 let method = self.directory.disk_method(id);
                 ipxe::disk(method.unwrap_or(self.config.disk_method))
@@ -116,8 +119,14 @@ impl<D: Directory> App<D> {
         self.agent_boots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The token of the machine's window, if the agent is to have it.
+    fn token(&self, id: ServerId, view: Option<&View>, with_token: bool) -> Option<Token> {
+        let window = view?.window.as_ref().filter(|_| with_token)?;
+        self.directory.token(id, window)
+    }
+
     /// The agent's script, or why it cannot boot here.
-    async fn agent(&self, asked: &Asked) -> Result<ipxe::Script, String> {
+    async fn agent(&self, asked: &Asked, token: Option<Token>) -> Result<ipxe::Script, String> {
         let mac = asked.mac().ok_or_else(|| {
             format!(
                 "cannot boot the agent: mac={:?} is no MAC address of the network interface that asks",
@@ -131,7 +140,12 @@ impl<D: Directory> App<D> {
                 self.config.data_dir.display()
             ));
         }
-        let arguments = agent::arguments(&self.config.endpoint, mac, &self.config.extra_agent_kernel_args);
+        let arguments = agent::arguments(
+            &self.config.endpoint,
+            mac,
+            token.as_ref(),
+            &self.config.extra_agent_kernel_args,
+        );
         ipxe::kernel(&environment, arguments.iter().map(String::as_str))
             .map_err(|error| format!("cannot boot the agent: {error}"))
     }
@@ -174,7 +188,7 @@ pub(super) async fn ipxe<D: Directory>(
 
 fn kind(answer: Answer) -> &'static str {
     match answer {
-        Answer::Agent => "agent",
+        Answer::Agent { .. } => "agent",
         Answer::Disk(_) => "disk",
         Answer::Wait(_) => "wait",
     }

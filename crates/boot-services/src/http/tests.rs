@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::BURST_OF_A_PEER;
 use crate::Sighting;
-use crate::fake::{MAC, Running, UUID, id, read_answer, start, start_with, view};
+use crate::fake::{MAC, Running, UUID, id, read_answer, start, start_with, view, wiping};
 use crate::server::Bounds;
 
 fn accepted() -> View {
@@ -47,7 +47,7 @@ async fn an_unknown_machine_gets_the_agent_with_its_arguments() {
     let seen = running.directory.seen.lock().unwrap().clone();
     let asked = Sighting::Asked {
         mac: Some(MAC),
-        answer: Answer::Agent,
+        answer: Answer::Agent { with_token: false },
     };
     assert_eq!(seen, [(id(), asked)]);
 }
@@ -78,12 +78,13 @@ async fn a_machine_that_cannot_register_goes_on_to_its_disk() {
             "questions of one boot"
         );
     }
-    let mut boots = running.agent_boots.lock().unwrap();
-    let now = std::time::Instant::now();
-    for n in 1..MAX_AGENT_BOOTS {
-        boots.given(id(), now + std::time::Duration::from_mins(n.into()));
+    {
+        let mut boots = running.agent_boots.lock().unwrap();
+        let now = std::time::Instant::now();
+        for n in 1..MAX_AGENT_BOOTS {
+            boots.given(id(), now + std::time::Duration::from_mins(n.into()));
+        }
     }
-    drop(boots);
     assert_eq!(ask(&running).await.body, "#!ipxe\nexit\n");
     let text = told(&running);
     assert!(text.contains("ran 3 times within an hour"), "{text}");
@@ -123,6 +124,26 @@ async fn a_peer_gets_its_burst_of_questions_and_another_is_not_hurt() {
     let request = b"GET /ipxe HTTP/1.1\r\nHost: boot\r\nConnection: close\r\n\r\n";
     other.write_all(request).await.unwrap();
     assert_eq!(read_answer(&mut other).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_token_goes_to_a_known_interface_inside_the_window_only() {
+    let running = start().await;
+    running.know(wiping());
+    let script = ask(&running).await.body;
+    assert!(script.contains(" sidero.token=token-of-w-1\n"), "{script}");
+    let strange = format!("/ipxe?uuid={UUID}&mac=02:00:00:00:00:09&arch=x86_64");
+    let script = running.get(&strange).await.body;
+    assert!(
+        script.contains("sidero.mac=") && !script.contains("token"),
+        "{script}"
+    );
+    running.know(View {
+        window: None,
+        ..wiping()
+    });
+    let script = ask(&running).await.body;
+    assert!(!script.contains("token") && script.contains("waits"), "{script}");
 }
 
 #[tokio::test]
