@@ -1,10 +1,14 @@
 //! Erases one disk by method `auto`: discard, zeros over both ends of the disk and of each partition, read back.
 
+use std::cell::Cell;
 use std::io;
 use std::ops::Range;
 
+use hardware_types::wipe::Erased;
+
 use super::device::{Buffer, Device};
-use super::partitions::{self, Partition};
+use super::cluster;
+use super::partitions::{self, Partition, Read};
 
 /// How much of each end is overwritten; also how much is written or read at once.
 pub(crate) const EDGE: u64 = 1 << 20;
@@ -12,17 +16,6 @@ pub(crate) const EDGE: u64 = 1 << 20;
 const DISCARD_PARTS: u64 = 64;
 /// Parts are multiples of this, which every disk's granularity divides.
 const DISCARD_UNIT: u64 = 1 << 30;
-
-/// What was done to a disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Erased {
-    /// Whether the disk took the discard of all its bytes between the two ends.
-    pub(crate) discarded: bool,
-    /// Bytes overwritten with zeros, all of which were read back as zeros.
-    pub(crate) zeroed: u64,
-    /// In how many separate ranges those bytes lie.
-    pub(crate) ranges: usize,
-}
 
 /// Why a disk is not erased.
 #[derive(Debug, thiserror::Error)]
@@ -44,22 +37,48 @@ pub(crate) enum EraseError {
 
 /// The partitions that the tables on a disk name.
 pub(crate) fn scan(device: &impl Device) -> Result<Vec<Partition>, EraseError> {
-    let failed_at = std::cell::Cell::new(0);
+    looking(device, "read the partition table", |read| {
+        partitions::scan(read, device.size(), device.block())
+    })
+}
+
+/// The cluster file system that is on a disk or on one of its partitions.
+pub(crate) fn cluster(
+    device: &impl Device,
+    partitions: &[Range<u64>],
+) -> Result<Option<&'static str>, EraseError> {
+    looking(device, "look for a file system", |read| {
+        let starts = partitions.iter().map(|range| range.start);
+        for start in std::iter::once(0).chain(starts) {
+            if let Some(name) = cluster::file_system(read, start)? {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    })
+}
+
+/// Reads a disk for some purpose; an error says where.
+fn looking<T>(
+    device: &impl Device,
+    purpose: &'static str,
+    look: impl FnOnce(&Read<'_>) -> io::Result<T>,
+) -> Result<T, EraseError> {
+    let last = Cell::new(0);
     let read = |offset, length| {
-        failed_at.set(offset);
+        last.set(offset);
         read(device, offset, length)
     };
-    partitions::scan(&read, device.size(), device.block())
-        .map_err(access("read the partition table", failed_at.get()))
+    look(&read).map_err(|source| access(purpose, last.get())(source))
 }
 
 /// Bytes of a disk, wherever they begin and end; fewer where the disk ends.
-pub(crate) fn read(device: &impl Device, offset: u64, length: u64) -> io::Result<Vec<u8>> {
+fn read(device: &impl Device, offset: u64, length: u64) -> io::Result<Vec<u8>> {
     let end = offset.saturating_add(length).min(device.size());
     let whole = aligned(&(offset..end), device);
     let mut buffer = Buffer::new(usize::try_from(whole.end - whole.start).unwrap_or_default());
     let bytes = buffer.first((whole.end - whole.start) as usize);
-    read_fully(device, whole.start, bytes)?;
+    read_fully(device, whole.start, bytes).map_err(|(_, error)| error)?;
     let skipped = (offset.min(end) - whole.start.min(end)) as usize;
     Ok(bytes[skipped..][..end.saturating_sub(offset) as usize].to_vec())
 }
@@ -84,17 +103,17 @@ pub(crate) fn erase(
         done(length);
     }
     device.flush().map_err(EraseError::Flush)?;
-    let mut zeroed = 0;
+    let mut zeroed_bytes = 0;
     for chunk in chunks() {
         let length = chunk.end - chunk.start;
         read_back(device, chunk.start, buffer.first(length as usize))?;
-        zeroed += length;
+        zeroed_bytes += length;
         done(length);
     }
     Ok(Erased {
         discarded,
-        zeroed,
-        ranges: merge(plan.ranges).len(),
+        zeroed_bytes,
+        partitions: u32::try_from(partitions.len()).unwrap_or(u32::MAX),
     })
 }
 
@@ -191,21 +210,30 @@ fn write_fully(device: &impl Device, offset: u64, bytes: &[u8]) -> Result<(), Er
 fn read_back(device: &impl Device, offset: u64, bytes: &mut [u8]) -> Result<(), EraseError> {
     // what the disk leaves alone is no zero
     bytes.fill(0xff);
-    read_fully(device, offset, bytes).map_err(access("read back", offset))?;
-    match bytes.iter().position(|byte| *byte != 0) {
-        None => Ok(()),
-        Some(at) => Err(EraseError::NotZero {
-            offset: offset + at as u64,
-            value: bytes[at],
-        }),
+    read_fully(device, offset, bytes).map_err(|(at, source)| access("read back", at)(source))?;
+    if is_zero(bytes) {
+        return Ok(());
     }
+    let at = bytes.iter().take_while(|byte| **byte == 0).count();
+    Err(EraseError::NotZero {
+        offset: offset + at as u64,
+        value: bytes.get(at).copied().unwrap_or_default(),
+    })
 }
 
-fn read_fully(device: &impl Device, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+/// By blocks, which even a debug build compares quickly.
+fn is_zero(bytes: &[u8]) -> bool {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    bytes.chunks(ZEROS.len()).all(|chunk| *chunk == ZEROS[..chunk.len()])
+}
+
+/// Fills the buffer; an error comes with its offset.
+fn read_fully(device: &impl Device, offset: u64, bytes: &mut [u8]) -> Result<(), (u64, io::Error)> {
     let mut read = 0;
     while read < bytes.len() {
-        match retried(|| device.read(offset + read as u64, &mut bytes[read..]))? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+        let at = offset + read as u64;
+        match retried(|| device.read(at, &mut bytes[read..])).map_err(|error| (at, error))? {
+            0 => return Err((at, io::ErrorKind::UnexpectedEof.into())),
             more => read += more,
         }
     }

@@ -213,4 +213,4 @@ fn number(bytes: &[u8], at: usize, length: usize) -> u64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
