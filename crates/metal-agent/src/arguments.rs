@@ -2,15 +2,18 @@
 
 use std::net::SocketAddr;
 
+use agent_protocol::Token;
 use hardware_types::Mac;
 
 /// The agent's kernel arguments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arguments {
     /// `sidero.endpoint`: where the boot services answer.
     pub endpoint: SocketAddr,
     /// `sidero.mac`: the interface that the machine booted from.
     pub mac: Mac,
+    /// `sidero.token`: proves that the machine may have orders, if it was given one.
+    pub token: Option<Token>,
 }
 
 /// Why the kernel command line does not do.
@@ -25,6 +28,9 @@ pub enum ArgumentError {
     /// Not a MAC address.
     #[error("kernel argument sidero.mac: {0}")]
     Mac(#[from] hardware_types::ParseMacError),
+    /// Not a token. What it is instead is not shown, since it may be most of one.
+    #[error("kernel argument sidero.token is no token: want at most 256 visible ASCII characters")]
+    Token,
 }
 
 impl Arguments {
@@ -38,15 +44,17 @@ impl Arguments {
                 .map(|(_, value)| value.trim_matches('"'))
                 .next_back()
                 .filter(|value| !value.is_empty())
-                .ok_or(ArgumentError::Missing(name))
         };
-        let endpoint = value("sidero.endpoint")?;
-        let mac = value("sidero.mac")?;
+        let needed = |name| value(name).ok_or(ArgumentError::Missing(name));
+        let endpoint = needed("sidero.endpoint")?;
+        let mac = needed("sidero.mac")?;
+        let token = value("sidero.token").map(|text| Token::new(text).ok_or(ArgumentError::Token));
         Ok(Self {
             endpoint: endpoint
                 .parse()
                 .map_err(|_| ArgumentError::Endpoint(endpoint.into()))?,
             mac: mac.parse()?,
+            token: token.transpose()?,
         })
     }
 }
@@ -61,6 +69,21 @@ mod tests {
         let arguments = Arguments::parse(line).unwrap();
         assert_eq!(arguments.endpoint, "10.0.2.2:8081".parse().unwrap());
         assert_eq!(arguments.mac.to_string(), "52:54:00:aa:00:01");
+    }
+
+    #[test]
+    fn a_token_is_read_and_not_shown() {
+        let parse = |token: &str| {
+            let line = format!("sidero.endpoint=10.0.2.2:8081 sidero.mac=52:54:00:aa:00:01 {token}");
+            Arguments::parse(&line)
+        };
+        let arguments = parse("sidero.token=canary-1").unwrap();
+        assert_eq!(arguments.token.as_ref().unwrap().secret(), "canary-1");
+        assert!(!format!("{arguments:?}").contains("canary"));
+        assert_eq!(parse("sidero.token=").unwrap().token, None);
+        let error = parse("sidero.token=canary-\u{e9}").unwrap_err();
+        assert_eq!(error, ArgumentError::Token);
+        assert!(!error.to_string().contains("canary"));
     }
 
     #[test]

@@ -5,11 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 
 use agent_protocol::Registration;
 use hardware_types::Mac;
+use hardware_types::wipe::{Certificate, WipeOrder};
+use tokio::sync::watch;
 use tonic::transport::Channel;
 
 use crate::arguments::{ArgumentError, Arguments};
 use crate::inventory::InventoryError;
 use crate::network::{JoinError, Joined};
+use crate::wipe::Progress;
 
 /// The machine under the loop: the real one, or a fake one in tests.
 pub trait Host {
@@ -30,6 +33,13 @@ pub trait Host {
 
     /// Global addresses of all interfaces, in a stable order.
     fn addresses(&self) -> impl Future<Output = Vec<IpAddr>>;
+
+    /// Wipes the machine's disks; `progress` hears how far it is.
+    fn wipe(
+        &self,
+        order: &WipeOrder,
+        progress: &watch::Sender<Progress>,
+    ) -> impl Future<Output = Certificate>;
 
     /// A connection to the boot services, which is made when it is first used, and again when it is lost.
     fn channel(&self, endpoint: SocketAddr) -> Result<Channel, tonic::transport::Error>;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use agent_protocol::{MAX_TEXT, Registration};
 use hardware_types::Hardware;
 
-mod disks;
+pub(crate) mod disks;
 mod interfaces;
 mod smbios;
 
@@ -63,17 +63,17 @@ fn clean(text: &str) -> String {
 }
 
 /// The text of a file of `/sys`; empty if there is none.
-fn text(file: &Path) -> String {
+pub(crate) fn text(file: &Path) -> String {
     clean(&String::from_utf8_lossy(&fs::read(file).unwrap_or_default()))
 }
 
 /// The number in a file of `/sys`.
-fn number<T: std::str::FromStr>(file: &Path) -> Option<T> {
+pub(crate) fn number<T: std::str::FromStr>(file: &Path) -> Option<T> {
     text(file).parse().ok()
 }
 
 /// Names in a folder of `/sys`, in order.
-fn names(folder: &Path) -> Vec<String> {
+pub(crate) fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries
         .filter_map(|entry| entry.file_name().into_string().ok())
@@ -83,11 +83,11 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// Writes files with contents below a folder.
-    pub(super) fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+    pub(crate) fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         for (path, content) in files {
             let file = root.path().join(path);

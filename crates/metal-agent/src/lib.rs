@@ -1,7 +1,7 @@
 //! First process of a machine that booted to be discovered: it says what the machine is, then does as it is told.
 //!
 //! [`agent::run`] is the whole story over the trait [`Host`]; [`Machine`] is the host that the kernel gives to its first
-//! process. Nothing here writes to a disk.
+//! process. Only [`wipe`] writes to a disk, and only on an order that carries a generation.
 
 pub mod agent;
 pub mod arguments;
@@ -11,6 +11,7 @@ pub mod inventory;
 mod machine;
 pub mod modules;
 pub mod network;
+pub mod wipe;
 
 pub use host::Host;
 pub use machine::Machine;

@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use agent_protocol::Registration;
 use hardware_types::Mac;
+use hardware_types::wipe::{Certificate, WipeOrder};
 use rustix::mount::{MountFlags, mount};
 use rustix::system::{RebootCommand, finit_module, reboot, sethostname, uname};
+use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::Host;
@@ -20,6 +22,7 @@ use crate::arguments::{ArgumentError, Arguments};
 use crate::inventory::{self, InventoryError};
 use crate::modules::{Modules, modaliases};
 use crate::network::{JoinError, Joined, Network, is_global};
+use crate::wipe::{BlockDevice, Progress, select, wipe};
 
 /// A kernel that panics, because this process died, restarts the machine after so many seconds.
 const PANIC_SECONDS: &str = "10";
@@ -193,6 +196,11 @@ impl Host for Machine {
             .collect()
     }
 
+    async fn wipe(&self, order: &WipeOrder, progress: &watch::Sender<Progress>) -> Certificate {
+        let targets = select(Path::new("/sys"), &order.include_wwids);
+        wipe(order.generation, targets, BlockDevice::open, progress).await
+    }
+
     fn channel(&self, endpoint: SocketAddr) -> Result<Channel, tonic::transport::Error> {
         let endpoint = Endpoint::new(format!("http://{endpoint}"))?;
         let endpoint = endpoint
@@ -205,7 +213,7 @@ impl Host for Machine {
     }
 
     fn reboot(&self) {
-        rustix::fs::sync();
+        // without sync(2): a wipe makes durable what it writes, and a disk that hangs would hold up the restart for ever
         if let Err(error) = reboot(RebootCommand::Restart) {
             self.say(&format!("cannot restart: {error}"));
         }

@@ -30,6 +30,8 @@ pub struct Joined {
     pub interface: String,
     /// What the DHCP server gave.
     pub lease: Lease,
+    /// What of it the kernel did not take, and why: the machine may get along without.
+    pub troubles: Vec<String>,
 }
 
 /// Why a network was not joined.
@@ -101,7 +103,7 @@ impl Network {
         let link = self.wait_for(mac, drivers).await?;
         self.up(&link).await?;
         let lease = lease(&link, mac).await?;
-        self.apply(&link, &lease).await?;
+        let troubles = self.apply(&link, &lease).await?;
         // the others need only be up to be reported so
         for other in self
             .links()
@@ -114,6 +116,7 @@ impl Network {
         Ok(Joined {
             interface: link.name,
             lease,
+            troubles,
         })
     }
 
@@ -190,11 +193,14 @@ impl Network {
         done.map_err(netlink(|| format!("bring {} up", link.name)))
     }
 
-    async fn apply(&self, link: &Link, lease: &Lease) -> Result<(), JoinError> {
+    /// Applies a lease; returns what the kernel did not take of all that is not the address itself.
+    async fn apply(&self, link: &Link, lease: &Lease) -> Result<Vec<String>, JoinError> {
+        let mut troubles = Vec::new();
         if let Some(mtu) = lease.mtu {
             let set = LinkUnspec::new_with_index(link.index).mtu(mtu.into()).build();
             let done = self.handle.link().set(set).execute().await;
-            done.map_err(netlink(|| format!("set the MTU of {} to {mtu}", link.name)))?;
+            let done = done.map_err(netlink(|| format!("set the MTU of {} to {mtu}", link.name)));
+            troubles.extend(done.err());
         }
         let add = self
             .handle
@@ -216,9 +222,9 @@ impl Network {
                 None => message.scope(RouteScope::Link),
             };
             let done = self.handle.route().add(message.build()).replace().execute().await;
-            done.map_err(netlink(|| format!("add the route {route:?}")))?;
+            troubles.extend(done.map_err(netlink(|| format!("add the route {route:?}"))).err());
         }
-        Ok(())
+        Ok(troubles.iter().map(ToString::to_string).collect())
     }
 }
 

@@ -12,7 +12,7 @@ const NO_DISKS: [&str; 7] = ["sg", "sr", "loop", "md", "dm-", "ram", "zram"];
 const SECTOR: u64 = 512;
 
 /// Reads the disks below a folder that is `/sys/block`.
-pub(super) fn read(block: &Path) -> Vec<Disk> {
+pub(crate) fn read(block: &Path) -> Vec<Disk> {
     let disks = names(block)
         .into_iter()
         .filter(|name| !NO_DISKS.iter().any(|prefix| name.starts_with(prefix)));
