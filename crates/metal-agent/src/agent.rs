@@ -3,14 +3,17 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use agent_protocol::Registration;
 use agent_protocol::api::agent_client::AgentClient;
 use agent_protocol::api::{
     Address, CreateServerRequest, Order, PollRequest, PollResponse, ReconcileServerAddressesRequest,
 };
+use agent_protocol::{Registration, Token};
+use hardware_types::wipe::Certificate;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
+
+mod wiping;
 
 use crate::Host;
 use crate::arguments::ArgumentError;
@@ -76,6 +79,9 @@ async fn work(host: &impl Host) -> Result<String, Fatal> {
         "{} has the address {}/{} from the DHCP server {}",
         joined.interface, lease.address, lease.prefix, lease.server
     ));
+    for trouble in &joined.troubles {
+        host.say(&format!("going on without it: {trouble}"));
+    }
     let report = Registration {
         hostname: lease.hostname.clone().unwrap_or_default(),
         boot_mac: Some(arguments.mac),
@@ -89,6 +95,8 @@ async fn work(host: &impl Host) -> Result<String, Fatal> {
         host,
         client: AgentClient::new(host.channel(arguments.endpoint)?),
         report,
+        token: arguments.token,
+        certificate: None,
         last_success: Instant::now(),
         shown: String::new(),
     };
@@ -100,6 +108,10 @@ struct Session<'a, H> {
     host: &'a H,
     client: AgentClient<Channel>,
     report: Registration,
+    /// Proves that the machine may have orders.
+    token: Option<Token>,
+    /// What the last wipe came to. It is not done twice in one boot.
+    certificate: Option<Certificate>,
     last_success: Instant,
     /// The line that was shown last: it is shown again only when it changes.
     shown: String,
@@ -120,10 +132,15 @@ impl<H: Host> Session<'_, H> {
                 sleep(Duration::from_secs(POLL.0.into())).await;
                 continue;
             };
+            if self.takes(&answer.token) {
+                // with it there is another answer
+                sleep(Duration::from_secs(POLL.1.into())).await;
+                continue;
+            }
             match answer.order() {
                 Order::Reboot => return Ok(answer.reason),
                 Order::Wait => self.show(format!("waiting: {}", answer.reason)),
-                Order::Wipe => self.show("this agent cannot wipe".into()),
+                Order::Wipe => self.wipe(answer.wipe.clone().unwrap_or_default().into()).await?,
             }
             let (usual, least, most) = POLL;
             let pause = match answer.poll_seconds {
@@ -134,10 +151,29 @@ impl<H: Host> Session<'_, H> {
         }
     }
 
+    /// Takes a token that it did not have.
+    fn takes(&mut self, text: &str) -> bool {
+        let token = Token::new(text);
+        let is_new = token.is_some() && token != self.token;
+        if is_new {
+            self.token = token;
+        }
+        is_new
+    }
+
+    /// A call, with the token if there is one.
+    fn call<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(value) = self.token.as_ref().and_then(|token| token.bearer().parse().ok()) {
+            request.metadata_mut().insert("authorization", value);
+        }
+        request
+    }
+
     async fn register(&mut self) -> Result<(), Fatal> {
         let request = CreateServerRequest::from(self.report.clone());
-        let registered = self.insist("register", async |client| {
-            client.create_server(request.clone()).await
+        let registered = self.insist("register", request, async |client, request| {
+            client.create_server(request).await
         });
         registered.await?;
         self.show("registered".into());
@@ -155,8 +191,8 @@ impl<H: Host> Session<'_, H> {
                 .unwrap_or_default(),
             waited_seconds,
         };
-        let answer = self.insist("ask what to do", async |client| {
-            match client.poll(request.clone()).await {
+        let answer = self.insist("ask what to do", request, async |client, request| {
+            match client.poll(request).await {
                 Ok(answer) => Ok(Some(answer.into_inner())),
                 Err(status) if status.code() == Code::NotFound => Ok(None),
                 Err(status) => Err(status),
@@ -182,6 +218,7 @@ impl<H: Host> Session<'_, H> {
                 })
                 .collect(),
         };
+        let request = self.call(request);
         let done = match attempt(self.client.reconcile_server_addresses(request)).await {
             Ok(_) => true,
             Err(status) => {
@@ -195,14 +232,16 @@ impl<H: Host> Session<'_, H> {
     }
 
     /// Makes a call until it succeeds, or nothing has succeeded for [`PATIENCE`].
-    async fn insist<T>(
+    async fn insist<M: Clone, T>(
         &mut self,
         what: &str,
-        mut call: impl AsyncFnMut(&mut AgentClient<Channel>) -> Result<T, Status>,
+        message: M,
+        mut call: impl AsyncFnMut(&mut AgentClient<Channel>, Request<M>) -> Result<T, Status>,
     ) -> Result<T, Fatal> {
         let mut back_off = Duration::from_secs(1);
         loop {
-            let status = match attempt(call(&mut self.client)).await {
+            let request = self.call(message.clone());
+            let status = match attempt(call(&mut self.client, request)).await {
                 Ok(answer) => {
                     self.last_success = Instant::now();
                     return Ok(answer);

@@ -3,6 +3,7 @@
 //! One disk's failure stops no other. A disk that shows no progress for [`PATIENCE`] has failed, although the thread
 //! that waits for it cannot be ended.
 
+use std::fmt::Write as _;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -63,11 +64,15 @@ impl Progress {
 
     /// What is being done, for people; as long as a text of a report may be.
     pub fn doing(&self) -> String {
-        let ended = self.disks.iter().filter(|(_, stage)| *stage == Stage::Ended).count();
+        let ended = self
+            .disks
+            .iter()
+            .filter(|(_, stage)| *stage == Stage::Ended)
+            .count();
         let mut text = format!("{ended} of {} disks done", self.disks.len());
         for (device, stage) in &self.disks {
             if let Stage::At(percent) = stage {
-                text.push_str(&format!(", {device} at {percent} %"));
+                write!(text, ", {device} at {percent} %").ok();
             }
         }
         text.truncate(text.floor_char_boundary(MAX_TEXT));
@@ -88,7 +93,9 @@ pub(crate) async fn wipe<D: Device>(
 ) -> Certificate {
     let names = targets.iter().filter(|target| target.refusal.is_none());
     progress.send_replace(Progress {
-        disks: names.map(|target| (target.disk.device_name.clone(), Stage::Waiting)).collect(),
+        disks: names
+            .map(|target| (target.disk.device_name.clone(), Stage::Waiting))
+            .collect(),
     });
     let disks = stream::iter(targets).map(async |target: Target| {
         let disk = target.disk.clone();
@@ -145,12 +152,12 @@ async fn watched<D: Device>(
                 Ok(result) => result.unwrap_or_else(DiskResult::Failed),
                 Err(error) => DiskResult::Failed(format!("the work on it broke off: {error}")),
             },
-            sign = timeout(patience, signs.changed()), if signs.has_changed().is_ok() => match sign {
-                Ok(_) => set(Stage::At(*signs.borrow_and_update())),
-                Err(_) => {
+            sign = timeout(patience, signs.changed()), if signs.has_changed().is_ok() => {
+                if sign.is_err() {
                     let (at, minutes) = (*signs.borrow(), patience.as_secs() / 60);
                     return DiskResult::Failed(format!("no progress for {minutes} min at {at} %: the disk hangs"));
                 }
+                set(Stage::At(*signs.borrow_and_update()));
             },
         }
     }
@@ -167,9 +174,13 @@ fn cannot_open(target: &Target, error: &io::Error) -> String {
 /// something was done.
 fn one(device: &impl Device, target: &Target, done: &mut dyn FnMut(u32)) -> Result<DiskResult, EraseError> {
     let named = erase::scan(device)?;
-    let kernels = target.partitions.iter().map(|range| range.start..range.end.min(device.size()));
-    let mut partitions: Vec<Range<u64>> =
-        kernels.chain(named.iter().map(|partition| partition.range.clone())).collect();
+    let kernels = target
+        .partitions
+        .iter()
+        .map(|range| range.start..range.end.min(device.size()));
+    let mut partitions: Vec<Range<u64>> = kernels
+        .chain(named.iter().map(|partition| partition.range.clone()))
+        .collect();
     partitions.retain(|range| range.start < range.end);
     partitions.sort_unstable_by_key(|range| (range.start, range.end));
     partitions.dedup();
@@ -195,4 +206,5 @@ fn one(device: &impl Device, target: &Target, done: &mut dyn FnMut(u32)) -> Resu
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "one range of bytes is meant")]
 mod tests;

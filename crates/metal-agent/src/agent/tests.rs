@@ -9,10 +9,11 @@ use agent_protocol::api::{
     CreateServerResponse, HeartbeatRequest, HeartbeatResponse, MarkServerAsWipedRequest,
     MarkServerAsWipedResponse, ReconcileServerAddressesResponse,
 };
+use hardware_types::wipe::{DiskResult, DiskWipe, WipeOrder};
 use hardware_types::{Hardware, Mac};
 use hyper_util::rt::TokioIo;
 use tokio::io::DuplexStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tonic::transport::{Endpoint, Server};
 use tonic::{Request, Response};
 
@@ -20,6 +21,9 @@ use super::*;
 use crate::arguments::Arguments;
 use crate::dhcp::Lease;
 use crate::network::Joined;
+use crate::wipe::{Progress, Stage};
+
+mod wiping;
 
 const UUID: &str = "3e2501d2-e648-11e8-9b9f-000102030405";
 const MAC: Mac = Mac::new([0x52, 0x54, 0, 0xaa, 0, 1]);
@@ -37,6 +41,11 @@ struct Script {
     registrations: Vec<CreateServerRequest>,
     reported: Vec<Vec<String>>,
     polls: Vec<(Instant, PollRequest)>,
+    /// The metadata `authorization` of each poll.
+    bearers: Vec<Option<String>>,
+    heartbeats: Vec<(Option<String>, HeartbeatRequest)>,
+    certificates: Vec<(Option<String>, MarkServerAsWipedRequest)>,
+    wiped: VecDeque<Answer<MarkServerAsWipedResponse>>,
 }
 
 #[derive(Clone, Default)]
@@ -87,20 +96,44 @@ impl Agent for Services {
         self.answer(|script| &mut script.addresses).await
     }
 
-    async fn heartbeat(&self, _: Request<HeartbeatRequest>) -> Answer<Response<HeartbeatResponse>> {
+    async fn heartbeat(&self, request: Request<HeartbeatRequest>) -> Answer<Response<HeartbeatResponse>> {
+        self.script()
+            .heartbeats
+            .push((bearer(&request), request.into_inner()));
         Ok(Response::new(HeartbeatResponse {}))
     }
 
     async fn mark_server_as_wiped(
         &self,
-        _: Request<MarkServerAsWipedRequest>,
+        request: Request<MarkServerAsWipedRequest>,
     ) -> Answer<Response<MarkServerAsWipedResponse>> {
-        Ok(Response::new(MarkServerAsWipedResponse::default()))
+        self.script()
+            .certificates
+            .push((bearer(&request), request.into_inner()));
+        self.answer(|script| &mut script.wiped).await
     }
 
     async fn poll(&self, request: Request<PollRequest>) -> Answer<Response<PollResponse>> {
+        let bearer = bearer(&request);
+        self.script().bearers.push(bearer);
         self.script().polls.push((Instant::now(), request.into_inner()));
         self.answer(|script| &mut script.poll).await
+    }
+}
+
+fn bearer<T>(request: &Request<T>) -> Option<String> {
+    let value = request.metadata().get("authorization")?;
+    Some(value.to_str().unwrap().to_owned())
+}
+
+fn disk(device_name: &str, result: DiskResult) -> DiskWipe {
+    DiskWipe {
+        device_name: device_name.into(),
+        model: String::new(),
+        serial: String::new(),
+        wwid: String::new(),
+        size: 1 << 30,
+        result,
     }
 }
 
@@ -111,6 +144,8 @@ struct Fake {
     addresses: Mutex<VecDeque<Vec<IpAddr>>>,
     console: Mutex<Vec<String>>,
     rebooted: Mutex<Option<Instant>>,
+    /// Generations that were wiped.
+    wipes: Mutex<Vec<u64>>,
 }
 
 impl Fake {
@@ -120,7 +155,9 @@ impl Fake {
             arguments: Ok(Arguments {
                 endpoint: "10.0.2.2:8081".parse().unwrap(),
                 mac: MAC,
+                token: None,
             }),
+            wipes: Mutex::default(),
             addresses: Mutex::new(VecDeque::from([vec!["10.0.2.15".parse().unwrap()]])),
             console: Mutex::default(),
             rebooted: Mutex::default(),
@@ -164,6 +201,7 @@ impl Host for Fake {
                 mtu: None,
                 server: Ipv4Addr::new(10, 0, 2, 2),
             },
+            troubles: vec!["set the MTU".into()],
         })
     }
 
@@ -182,6 +220,25 @@ impl Host for Fake {
             addresses.pop_front().unwrap()
         } else {
             addresses[0].clone()
+        }
+    }
+
+    /// Takes 25 s; the second disk fails.
+    async fn wipe(&self, order: &WipeOrder, progress: &watch::Sender<Progress>) -> Certificate {
+        self.wipes.lock().unwrap().push(order.generation);
+        let stage = |percent| Progress {
+            disks: vec![("/dev/sda".into(), Stage::At(percent))],
+        };
+        for percent in [0, 40, 80] {
+            progress.send_replace(stage(percent));
+            sleep(Duration::from_millis(8333)).await;
+        }
+        Certificate {
+            generation: order.generation,
+            disks: vec![
+                disk("/dev/sda", DiskResult::Refused("removable".into())),
+                disk("/dev/sdb", DiskResult::Failed("byte 0 is 7".into())),
+            ],
         }
     }
 

@@ -52,7 +52,11 @@ mod tests {
             found(start + 1024, b"NSD descriptor for /dev/sdb created by GPFS"),
             Some("GPFS")
         );
-        assert_eq!(found(start + 512, b"\x01\x16\x19\x70"), None, "elsewhere it means nothing");
+        assert_eq!(
+            found(start + 512, b"\x01\x16\x19\x70"),
+            None,
+            "elsewhere it means nothing"
+        );
         assert_eq!(found(0, b""), None);
     }
 }

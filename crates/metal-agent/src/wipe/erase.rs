@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use hardware_types::wipe::Erased;
 
-use super::device::{Buffer, Device};
 use super::cluster;
+use super::device::{Buffer, Device};
 use super::partitions::{self, Partition, Read};
 
 /// How much of each end is overwritten; also how much is written or read at once.
@@ -183,7 +183,9 @@ fn chunks(range: &Range<u64>) -> impl Iterator<Item = Range<u64>> + use<> {
 
 /// Whether the disk took it all; the first refusal ends it, and stops nothing else.
 fn discard(device: &impl Device, range: &Range<u64>, done: &mut dyn FnMut(u64)) -> bool {
-    let part = ((range.end - range.start) / DISCARD_PARTS).next_multiple_of(DISCARD_UNIT).max(DISCARD_UNIT);
+    let part = ((range.end - range.start) / DISCARD_PARTS)
+        .next_multiple_of(DISCARD_UNIT)
+        .max(DISCARD_UNIT);
     let mut taken = true;
     let mut start = range.start;
     while start < range.end {
@@ -224,7 +226,9 @@ fn read_back(device: &impl Device, offset: u64, bytes: &mut [u8]) -> Result<(), 
 /// By blocks, which even a debug build compares quickly.
 fn is_zero(bytes: &[u8]) -> bool {
     const ZEROS: [u8; 4096] = [0; 4096];
-    bytes.chunks(ZEROS.len()).all(|chunk| *chunk == ZEROS[..chunk.len()])
+    bytes
+        .chunks(ZEROS.len())
+        .all(|chunk| *chunk == ZEROS[..chunk.len()])
 }
 
 /// Fills the buffer; an error comes with its offset.
@@ -259,4 +263,5 @@ fn access(action: &'static str, offset: u64) -> impl FnOnce(io::Error) -> EraseE
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "one range of bytes is meant")]
 mod tests;

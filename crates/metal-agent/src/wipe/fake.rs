@@ -77,7 +77,11 @@ impl FakeDisk {
         }
         let length = buffer.len() as u64;
         assert!(length > 0 && offset + length <= self.size(), "{offset} {length}");
-        assert_eq!((offset % self.block, length % self.block), (0, 0), "{offset} {length}");
+        assert_eq!(
+            (offset % self.block, length % self.block),
+            (0, 0),
+            "{offset} {length}"
+        );
         assert_eq!(buffer.as_ptr().align_offset(ALIGNMENT) % self.block as usize, 0);
         match bad {
             Some(bad) if bad == offset => Err(io::Error::from_raw_os_error(5)),

@@ -187,9 +187,8 @@ impl MbrEntry {
 
 /// The entries in use of a boot record; none if it is not one. A GPT's protective entry is none either.
 fn mbr_entries(block: &[u8]) -> Vec<MbrEntry> {
-    let table = match block.get(446..512) {
-        Some([entries @ .., 0x55, 0xaa]) => entries,
-        _ => return Vec::new(),
+    let Some([table @ .., 0x55, 0xaa]) = block.get(446..512) else {
+        return Vec::new();
     };
     let entries = table.chunks_exact(16);
     // the boot sector of a FAT file system has the signature too, and code in the table's place
@@ -213,4 +212,5 @@ fn number(bytes: &[u8], at: usize, length: usize) -> u64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "one range of bytes is meant")]
 pub(super) mod tests;

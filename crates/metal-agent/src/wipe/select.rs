@@ -51,11 +51,17 @@ impl fmt::Display for Refusal {
             }
             Self::Iscsi => f.write_str("it is reached by iSCSI, where other machines may use it"),
             Self::Fabrics(transport) => {
-                write!(f, "it is reached by NVMe over {transport}, where other machines may use it")
+                write!(
+                    f,
+                    "it is reached by NVMe over {transport}, where other machines may use it"
+                )
             }
             Self::Multipath(map) => write!(f, "it is a path of the multipath device {map}"),
             Self::SeveralPaths(other) => {
-                write!(f, "{other} is the same disk on another path: such disks are often shared")
+                write!(
+                    f,
+                    "{other} is the same disk on another path: such disks are often shared"
+                )
             }
             Self::Cluster(name) => write!(f, "it has a {name} on it, which other machines may use"),
         }
@@ -69,14 +75,21 @@ pub(crate) fn select(sys: &Path, included: &[String]) -> Vec<Target> {
     let disks = disks::read(&block);
     let mut by_wwid: HashMap<String, Vec<String>> = HashMap::new();
     for disk in disks.iter().filter(|disk| !disk.wwid.is_empty()) {
-        by_wwid.entry(bare(&disk.wwid)).or_default().push(disk.device_name.clone());
+        by_wwid
+            .entry(bare(&disk.wwid))
+            .or_default()
+            .push(disk.device_name.clone());
     }
     let targets = disks.into_iter().map(|disk| {
         let name = disk.device_name.trim_start_matches("/dev/");
         let folder = block.join(name);
         let wwid = bare(&disk.wwid);
         let named = !wwid.is_empty() && included.contains(&wwid);
-        let twin = by_wwid.get(&wwid).into_iter().flatten().find(|other| **other != disk.device_name);
+        let twin = by_wwid
+            .get(&wwid)
+            .into_iter()
+            .flatten()
+            .find(|other| **other != disk.device_name);
         let refusal = match twin {
             _ if named => None,
             Some(other) => Some(Refusal::SeveralPaths(other.clone())),
@@ -96,7 +109,10 @@ pub(crate) fn select(sys: &Path, included: &[String]) -> Vec<Target> {
 /// A world wide identifier without the words that tools put before it: `naa.5000…`, `wwn-0x5000…`, `0x5000…`, `5000…`.
 fn bare(wwid: &str) -> String {
     let mut wwid = wwid.trim().to_ascii_lowercase();
-    while let Some(rest) = ["wwn-", "naa.", "eui.", "0x"].iter().find_map(|word| wwid.strip_prefix(word)) {
+    while let Some(rest) = ["wwn-", "naa.", "eui.", "0x"]
+        .iter()
+        .find_map(|word| wwid.strip_prefix(word))
+    {
         wwid = rest.to_owned();
     }
     wwid
@@ -131,7 +147,9 @@ fn scsi_transport(folder: &Path) -> Option<Refusal> {
 /// The transport of a namespace's controller, or of the controllers of its subsystem where the kernel joins paths.
 fn nvme_transport(folder: &Path) -> Option<Refusal> {
     let device = folder.join("device");
-    let controllers = names(&device).into_iter().filter(|name| is_numbered(name, "nvme"));
+    let controllers = names(&device)
+        .into_iter()
+        .filter(|name| is_numbered(name, "nvme"));
     let mut transports = std::iter::once(text(&device.join("transport")))
         .chain(controllers.map(|name| text(&device.join(name).join("transport"))));
     let other = transports.find(|transport| !transport.is_empty() && transport != "pcie")?;
@@ -148,7 +166,9 @@ fn multipath(block: &Path, folder: &Path) -> Option<Refusal> {
 
 /// Devices on top of a disk or of one of its partitions.
 fn holders(folder: &Path) -> Vec<String> {
-    let parts = names(folder).into_iter().filter(|name| folder.join(name).join("partition").exists());
+    let parts = names(folder)
+        .into_iter()
+        .filter(|name| folder.join(name).join("partition").exists());
     let mut holders = names(&folder.join("holders"));
     holders.extend(parts.flat_map(|part| names(&folder.join(part).join("holders"))));
     holders

@@ -32,8 +32,11 @@ fn disk(fault: Fault) -> FakeDisk {
 async fn certificate(targets: Vec<Target>, disks: &[(&'static str, FakeDisk)]) -> (Certificate, Progress) {
     let disks = disks.to_vec();
     let open = move |path: &Path| {
-        let disk = disks.iter().find(|(name, _)| path == Path::new("/dev").join(name));
-        disk.map(|(_, disk)| disk.clone()).ok_or(io::ErrorKind::ResourceBusy.into())
+        let disk = disks
+            .iter()
+            .find(|(name, _)| path == Path::new("/dev").join(name));
+        disk.map(|(_, disk)| disk.clone())
+            .ok_or(io::ErrorKind::ResourceBusy.into())
     };
     let (sender, receiver) = watch::channel(Progress::default());
     let certificate = wipe(7, targets, open, &sender).await;
@@ -57,7 +60,14 @@ async fn one_disks_failure_stops_no_other_and_each_is_reported_by_name() {
         holders: vec!["dm-0".into(), "md1".into()],
         ..target("sdd")
     };
-    let targets = vec![target("sda"), target("sdb"), removable, used, target("sde"), target("sdf")];
+    let targets = vec![
+        target("sda"),
+        target("sdb"),
+        removable,
+        used,
+        target("sde"),
+        target("sdf"),
+    ];
     let disks = [
         ("sda", disk(Fault::Bad(0))),
         ("sdb", disk(Fault::Forgets(512))),
@@ -67,13 +77,21 @@ async fn one_disks_failure_stops_no_other_and_each_is_reported_by_name() {
     let (certificate, progress) = certificate(targets, &disks).await;
     assert_eq!(certificate.generation, 7);
     let names = certificate.disks.iter().map(|disk| disk.device_name.as_str());
-    let want = ["/dev/sda", "/dev/sdb", "/dev/sdc", "/dev/sdd", "/dev/sde", "/dev/sdf"];
+    let want = [
+        "/dev/sda", "/dev/sdb", "/dev/sdc", "/dev/sdd", "/dev/sde", "/dev/sdf",
+    ];
     assert_eq!(names.collect::<Vec<_>>(), want);
     let disk = |index: usize| &certificate.disks[index];
     assert!(failure(disk(0)).contains("cannot read the partition table at offset 0"));
     assert!(failure(disk(1)).contains("the byte at offset 512 reads back as 0xa5"));
-    assert_eq!(disk(2).result, DiskResult::Refused("its medium is removable".into()));
-    assert!(disks[2].1.state().written.is_empty(), "a refused disk is not touched");
+    assert_eq!(
+        disk(2).result,
+        DiskResult::Refused("its medium is removable".into())
+    );
+    assert!(
+        disks[2].1.state().written.is_empty(),
+        "a refused disk is not touched"
+    );
     assert_eq!(failure(disk(3)), "cannot open it: in use by dm-0, md1");
     let erased = Erased {
         discarded: true,
@@ -81,8 +99,15 @@ async fn one_disks_failure_stops_no_other_and_each_is_reported_by_name() {
         partitions: 0,
     };
     assert_eq!(disk(4).result, DiskResult::Wiped(erased));
-    assert_eq!((disk(4).serial.as_str(), disk(4).size), ("serial of sde", 8 << 20));
-    assert!(failure(disk(5)).starts_with("cannot open it: "), "{}", failure(disk(5)));
+    assert_eq!(
+        (disk(4).serial.as_str(), disk(4).size),
+        ("serial of sde", 8 << 20)
+    );
+    assert!(
+        failure(disk(5)).starts_with("cannot open it: "),
+        "{}",
+        failure(disk(5))
+    );
     assert_eq!(progress.percent(), 100);
     assert_eq!(progress.doing(), "5 of 5 disks done");
 }
@@ -94,7 +119,14 @@ async fn a_partition_that_only_the_backup_table_names_is_found() {
     bytes[..MIB].fill(0);
     bytes[7 * MIB..].fill(0);
     let mib = (MIB / 512) as u64;
-    gpt(&mut bytes, 512, last, 1, last - 32, &[([1; 16], 2 * mib, 6 * mib - 1)]);
+    gpt(
+        &mut bytes,
+        512,
+        last,
+        1,
+        last - 32,
+        &[([1; 16], 2 * mib, 6 * mib - 1)],
+    );
     let disk = FakeDisk::new(bytes, Fault::None);
     let kernel = Target {
         // the same partition counts once, and one that begins beyond the end is none
@@ -149,15 +181,24 @@ async fn a_disk_that_hangs_fails_at_its_deadline() {
 
 #[test]
 fn progress_counts_all_disks_alike_and_shows_those_at_work() {
-    let disks = [Stage::Ended, Stage::At(40), Stage::At(7), Stage::Waiting].into_iter().enumerate();
+    let disks = [Stage::Ended, Stage::At(40), Stage::At(7), Stage::Waiting]
+        .into_iter()
+        .enumerate();
     let progress = Progress {
-        disks: disks.map(|(index, stage)| (format!("/dev/nvme{index}n1"), stage)).collect(),
+        disks: disks
+            .map(|(index, stage)| (format!("/dev/nvme{index}n1"), stage))
+            .collect(),
     };
     assert_eq!(progress.percent(), 36);
-    assert_eq!(progress.doing(), "1 of 4 disks done, /dev/nvme1n1 at 40 %, /dev/nvme2n1 at 7 %");
+    assert_eq!(
+        progress.doing(),
+        "1 of 4 disks done, /dev/nvme1n1 at 40 %, /dev/nvme2n1 at 7 %"
+    );
     assert_eq!(Progress::default().percent(), 0);
     let many = Progress {
-        disks: (0..99).map(|index| (format!("/dev/nvme{index}n1"), Stage::At(1))).collect(),
+        disks: (0..99)
+            .map(|index| (format!("/dev/nvme{index}n1"), Stage::At(1)))
+            .collect(),
     };
     assert!(many.doing().len() <= MAX_TEXT);
 }

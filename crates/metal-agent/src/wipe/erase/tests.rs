@@ -14,7 +14,12 @@ fn left(disk: &FakeDisk) -> Vec<Range<u64>> {
     let state = disk.state();
     let mib = |index: usize| index as u64..index as u64 + 1;
     let chunks = state.bytes.chunks(MIB as usize).enumerate();
-    merge(chunks.filter(|(_, chunk)| !is_zero(chunk)).map(|(index, _)| mib(index)).collect())
+    merge(
+        chunks
+            .filter(|(_, chunk)| !is_zero(chunk))
+            .map(|(index, _)| mib(index))
+            .collect(),
+    )
 }
 
 #[test]
@@ -47,7 +52,12 @@ fn the_ends_of_the_disk_come_last_and_are_not_discarded() {
     assert_eq!(state.discarded, [MIB..19 * MIB]);
     assert_eq!(state.written.last_chunk(), Some(&[0..MIB, 19 * MIB..20 * MIB]));
     let inner = &state.written[..state.written.len() - 2];
-    assert!(inner.iter().all(|range| range.start >= MIB && range.end <= 19 * MIB), "{inner:?}");
+    assert!(
+        inner
+            .iter()
+            .all(|range| range.start >= MIB && range.end <= 19 * MIB),
+        "{inner:?}"
+    );
 }
 
 #[test]
@@ -80,7 +90,11 @@ fn a_large_disk_is_discarded_in_parts_that_show_progress() {
     assert_eq!(small, [MIB..1 << 30, 1 << 30..2 << 30, 2 << 30..(3 << 30) - MIB]);
     let large = parts(20_000_588_955_648);
     assert!((60..=65).contains(&large.len()), "{}", large.len());
-    assert!(large.windows(2).all(|pair| pair[0].end == pair[1].start && pair[0].end.is_multiple_of(1 << 30)));
+    assert!(
+        large
+            .windows(2)
+            .all(|pair| pair[0].end == pair[1].start && pair[0].end.is_multiple_of(1 << 30))
+    );
 }
 
 /// A disk of any size, to be discarded only.
@@ -112,19 +126,36 @@ impl Device for Huge<'_> {
 fn every_fault_is_named_with_its_place() {
     let at = 2 * MIB + 5 * 512;
     let cases = [
-        (Fault::Forgets(at), "the byte at offset 2099712 reads back as 0xa5 after zeros were written"),
-        (Fault::Bad(at), "cannot write at offset 2099712: Input/output error"),
-        (Fault::Unreadable(at), "cannot read back at offset 2099712: Input/output error"),
-        (Fault::NoFlush, "cannot make the zeros durable: Input/output error"),
+        (
+            Fault::Forgets(at),
+            "the byte at offset 2099712 reads back as 0xa5 after zeros were written",
+        ),
+        (
+            Fault::Bad(at),
+            "cannot write at offset 2099712: Input/output error",
+        ),
+        (
+            Fault::Unreadable(at),
+            "cannot read back at offset 2099712: Input/output error",
+        ),
+        (
+            Fault::NoFlush,
+            "cannot make the zeros durable: Input/output error",
+        ),
     ];
     for (fault, text) in cases {
         let disk = disk(8, fault);
-        let error = erase(&disk, &[2 * MIB..4 * MIB], &mut |_| ()).unwrap_err().to_string();
+        let error = erase(&disk, &[2 * MIB..4 * MIB], &mut |_| ())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(text), "{fault:?}: {error}");
     }
     // what is on the disk is a fault only where it has to be read
     let error = scan(&disk(8, Fault::Bad(512))).unwrap_err().to_string();
-    assert!(error.contains("cannot read the partition table at offset 512"), "{error}");
+    assert!(
+        error.contains("cannot read the partition table at offset 512"),
+        "{error}"
+    );
 }
 
 #[test]

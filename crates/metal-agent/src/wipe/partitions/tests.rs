@@ -14,7 +14,10 @@ fn scanned(disk: &[u8], block: u64) -> Vec<Partition> {
 }
 
 fn ranges(disk: &[u8], block: u64) -> Vec<Range<u64>> {
-    scanned(disk, block).into_iter().map(|partition| partition.range).collect()
+    scanned(disk, block)
+        .into_iter()
+        .map(|partition| partition.range)
+        .collect()
 }
 
 fn put(disk: &mut [u8], at: usize, bytes: &[u8]) {
@@ -58,10 +61,20 @@ fn mbr(disk: &mut [u8], at: usize, entries: &[(u8, u32, u32)]) {
 fn a_gpt_is_read_with_blocks_of_512_and_of_4096_bytes_whatever_the_disk_has() {
     for block in [512, 4096] {
         let mut disk = vec![0; SIZE];
-        gpt(&mut disk, block, 1, 2047, 2, &[([1; 16], 256, 511), ([2; 16], 512, 512)]);
+        gpt(
+            &mut disk,
+            block,
+            1,
+            2047,
+            2,
+            &[([1; 16], 256, 511), ([2; 16], 512, 512)],
+        );
         let block = block as u64;
         let want = vec![256 * block..512 * block, 512 * block..513 * block];
-        let want: Vec<_> = want.into_iter().filter(|range| range.end <= SIZE as u64).collect();
+        let want: Vec<_> = want
+            .into_iter()
+            .filter(|range| range.end <= SIZE as u64)
+            .collect();
         for of_disk in BLOCKS {
             assert_eq!(ranges(&disk, of_disk), want);
         }
@@ -87,7 +100,11 @@ fn the_backup_of_a_disk_that_has_grown_is_found_where_the_header_says() {
 #[test]
 fn a_partition_beyond_the_end_is_cut_and_one_before_its_start_is_none() {
     let mut disk = vec![0; SIZE];
-    let list = [([1; 16], 2048, u64::MAX), ([1; 16], 4096, 4000), ([1; 16], u64::MAX, u64::MAX)];
+    let list = [
+        ([1; 16], 2048, u64::MAX),
+        ([1; 16], 4096, 4000),
+        ([1; 16], u64::MAX, u64::MAX),
+    ];
     gpt(&mut disk, 512, 1, u64::MAX, 2, &list);
     assert_eq!(ranges(&disk, 512), [1 << 20..SIZE as u64]);
 }
@@ -99,7 +116,10 @@ fn a_master_boot_record_is_read_with_its_chain_of_logical_partitions() {
     mbr(&mut disk, 4096 * 512, &[(0x83, 64, 1024), (0x05, 4096, 2048)]);
     mbr(&mut disk, 8192 * 512, &[(0x82, 128, 512)]);
     let blocks = [2048..4096, 4096..12288, 4160..5184, 8320..8832];
-    assert_eq!(ranges(&disk, 512), blocks.map(|range| range.start * 512..range.end * 512));
+    assert_eq!(
+        ranges(&disk, 512),
+        blocks.map(|range| range.start * 512..range.end * 512)
+    );
 }
 
 #[test]

@@ -19,13 +19,19 @@ fn refusal(files: &[(&str, &str)]) -> Option<String> {
 
 #[test]
 fn a_disk_of_the_machines_own_is_wiped() {
-    assert_eq!(refusal(&[("block/sda/ro", "0"), ("block/sda/removable", "0\n")]), None);
+    assert_eq!(
+        refusal(&[("block/sda/ro", "0"), ("block/sda/removable", "0\n")]),
+        None
+    );
 }
 
 #[test]
 fn read_only_and_removable_disks_are_refused() {
     assert_eq!(refusal(&[("block/sda/ro", "1\n")]).unwrap(), "it is read-only");
-    assert_eq!(refusal(&[("block/sda/removable", "1\n")]).unwrap(), "its medium is removable");
+    assert_eq!(
+        refusal(&[("block/sda/removable", "1\n")]).unwrap(),
+        "its medium is removable"
+    );
 }
 
 #[test]
@@ -63,10 +69,20 @@ fn nvme_is_the_machines_own_only_over_pcie() {
 
 #[test]
 fn a_path_of_a_multipath_device_is_refused_also_when_only_its_wwid_tells() {
-    let map = [("block/sda/holders/dm-0/x", ""), ("block/dm-0/dm/uuid", "mpath-3600508b4\n")];
+    let map = [
+        ("block/sda/holders/dm-0/x", ""),
+        ("block/dm-0/dm/uuid", "mpath-3600508b4\n"),
+    ];
     assert!(refusal(&map).unwrap().contains("multipath device dm-0"));
-    let crypt = [("block/sda/holders/dm-0/x", ""), ("block/dm-0/dm/uuid", "CRYPT-LUKS2-1\n")];
-    assert_eq!(refusal(&crypt), None, "it is refused by the kernel when it is opened");
+    let crypt = [
+        ("block/sda/holders/dm-0/x", ""),
+        ("block/dm-0/dm/uuid", "CRYPT-LUKS2-1\n"),
+    ];
+    assert_eq!(
+        refusal(&crypt),
+        None,
+        "it is refused by the kernel when it is opened"
+    );
     let twins = [
         ("block/sda/size", "2048"),
         ("block/sda/device/wwid", "naa.5000c50015ea71ad"),
@@ -79,7 +95,11 @@ fn a_path_of_a_multipath_device_is_refused_also_when_only_its_wwid_tells() {
     let all = refusals(&twins, &[]);
     assert!(all[0].1.as_ref().unwrap().contains("/dev/sdb is the same disk"));
     assert!(all[1].1.as_ref().unwrap().contains("/dev/sda is the same disk"));
-    assert_eq!((&all[2].1, &all[3].1), (&None, &None), "no identifier is not the same one");
+    assert_eq!(
+        (&all[2].1, &all[3].1),
+        (&None, &None),
+        "no identifier is not the same one"
+    );
 }
 
 #[test]
@@ -102,7 +122,12 @@ fn a_disk_that_is_named_is_wiped_whatever_it_is() {
         assert!(all[1].1.is_some());
     }
     for other in ["", "naa.", "naa.5000c50015ea71a"] {
-        assert!(refusals(&files, &[other]).iter().all(|(_, refusal)| refusal.is_some()), "{other:?}");
+        assert!(
+            refusals(&files, &[other])
+                .iter()
+                .all(|(_, refusal)| refusal.is_some()),
+            "{other:?}"
+        );
     }
 }
 

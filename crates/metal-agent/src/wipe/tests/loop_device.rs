@@ -16,10 +16,17 @@ impl Loop {
     fn new(bytes: &[u8], block: &str) -> Self {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), bytes).unwrap();
-        let made = Command::new("losetup").args(["--find", "--show", "--sector-size", block]).arg(file.path()).output();
+        let made = Command::new("losetup")
+            .args(["--find", "--show", "--sector-size", block])
+            .arg(file.path())
+            .output();
         let made = made.expect("losetup is missing: apt-get install util-linux");
         let fix = "this test needs loop devices: run `modprobe loop` as root, and the tests as root";
-        assert!(made.status.success(), "{fix}: {}", String::from_utf8_lossy(&made.stderr));
+        assert!(
+            made.status.success(),
+            "{fix}: {}",
+            String::from_utf8_lossy(&made.stderr)
+        );
         let device = String::from_utf8(made.stdout).unwrap().trim().into();
         Self { file, device }
     }
@@ -37,7 +44,14 @@ async fn a_block_device_is_erased_past_every_cache() {
         let mut bytes = vec![0xa5; 8 * MIB];
         bytes[..MIB].fill(0);
         let blocks_per_mib = (MIB / 512) as u64;
-        gpt(&mut bytes, 512, 1, 2, 2, &[([1; 16], 3 * blocks_per_mib, 6 * blocks_per_mib - 1)]);
+        gpt(
+            &mut bytes,
+            512,
+            1,
+            2,
+            2,
+            &[([1; 16], 3 * blocks_per_mib, 6 * blocks_per_mib - 1)],
+        );
         let image = Loop::new(&bytes, block);
         let mut target = target("loop");
         target.disk.device_name.clone_from(&image.device);
@@ -50,13 +64,16 @@ async fn a_block_device_is_erased_past_every_cache() {
         };
         assert_eq!(certificate.disks[0].result, DiskResult::Wiped(erased), "{block}");
         let bytes = fs::read(image.file.path()).unwrap();
-        assert!(bytes.len() == 8 * MIB && bytes.iter().all(|byte| *byte == 0), "{block}");
+        assert!(
+            bytes.len() == 8 * MIB && bytes.iter().all(|byte| *byte == 0),
+            "{block}"
+        );
     }
 }
 
 #[test]
 fn a_block_device_in_use_is_not_opened() {
-    let image = Loop::new(&[0; 1 << 20], "512");
+    let image = Loop::new(&vec![0; 1 << 20], "512");
     let path = Path::new(&image.device);
     let held = BlockDevice::open(path).unwrap();
     assert_eq!((held.size(), held.block()), (1 << 20, 512));
