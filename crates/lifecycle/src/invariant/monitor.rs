@@ -67,6 +67,32 @@ pub enum Fact {
     Deleted(ServerId),
 }
 
+impl Fact {
+    /// The Server that it is about; none for the lease.
+    pub const fn server(&self) -> Option<ServerId> {
+        match self {
+            Self::Lease(_) => None,
+            Self::Accepted(server, _)
+            | Self::HandsOff(server, _)
+            | Self::Identity(server, _)
+            | Self::Intent(server, _)
+            | Self::Received { server, .. }
+            | Self::Power(server, _)
+            | Self::Reading(server, _)
+            | Self::WipeDue(server, _)
+            | Self::WipeDone(server, _)
+            | Self::Wiping(server, _)
+            | Self::Bound(server, _)
+            | Self::Claimed(server, _)
+            | Self::Powered(server, _)
+            | Self::HasDriver(server, _)
+            | Self::HadAgent(server, _)
+            | Self::Available(server, _)
+            | Self::Deleted(server) => Some(*server),
+        }
+    }
+}
+
 /// What the monitor allows for, since facts and commands reach it by different ways.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Tolerance {
@@ -191,10 +217,6 @@ impl Monitor {
         at: Time,
     ) -> Result<(), Violation> {
         let grace = self.tolerance.in_flight;
-        match replica {
-            Some(replica) => self.holds_lease(server, write, replica, at)?,
-            None => self.somebody_holds_lease(server, write, at)?,
-        }
         let seen = self.server(server);
         let late = |since: Time| at > since.after(grace);
         if !seen.accepted && late(seen.unaccepted_since) {
@@ -212,6 +234,11 @@ impl Monitor {
         if seen.contradicted_since.is_some_and(late) {
             return Err(Violation::WrongMachine { server, write });
         }
+        match replica {
+            Some(replica) => self.holds_lease(server, write, replica, at)?,
+            None => self.somebody_holds_lease(server, write, at)?,
+        }
+        let seen = self.server(server);
         if !seen.covers(write) {
             return Err(Violation::NotStored { server, write });
         }
