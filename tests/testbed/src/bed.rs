@@ -165,7 +165,7 @@ impl Bed {
     }
 
     fn manager(&self, health_port: u16) -> anyhow::Result<Program> {
-        let kubeconfig = self.manager_kubeconfig();
+        let kubeconfig = self.management.kubeconfig_of(&self.own);
         Ok(Program::new(built("metal-controller-manager")?)
             .arg(format!("--kubeconfig={}", kubeconfig.display()))
             .arg(format!(
@@ -179,9 +179,9 @@ impl Bed {
         Observer::start(self, self.fleets.clone(), scope).await
     }
 
-    /// The kubeconfig of our managers' own identity: who has it is taken for a manager.
-    pub fn manager_kubeconfig(&self) -> PathBuf {
-        self.management.kubeconfig_of(&self.own)
+    /// A client with our managers' own identity: what it writes is taken for a manager's.
+    pub async fn manager_client(&self) -> anyhow::Result<Client> {
+        self.management.client_of(&self.own).await
     }
 
     /// `bmc-sim` with a fleet file of this text. Its control API is at this port of the run's address.

@@ -98,7 +98,7 @@ struct State {
     /// Of the fleets of before this observer.
     earlier: usize,
     tails: Vec<Tail>,
-    merge: Merge<Change, (usize, Seen)>,
+    merge: Merge<Box<Change>, (usize, Seen)>,
     known: Known,
     monitor: Monitor,
     /// The power intents as last seen, to tell which change stored one.
@@ -292,7 +292,7 @@ impl State {
         self.merge.is_empty()
     }
 
-    fn judge(&mut self, at: Time, next: Next<Change, (usize, Seen)>) {
+    fn judge(&mut self, at: Time, next: Next<Box<Change>, (usize, Seen)>) {
         let (what, facts) = match next {
             Next::Change(change) => {
                 self.looked.changes += 1;

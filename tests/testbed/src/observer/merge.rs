@@ -101,7 +101,7 @@ mod tests {
 
     fn all(merge: &mut Merge<&'static str, &'static str>, now: Time) -> Vec<&'static str> {
         std::iter::from_fn(|| merge.next(now))
-            .map(|(_, (Next::Change(what) | Next::Line(what)))| what)
+            .map(|(_, Next::Change(what) | Next::Line(what))| what)
             .collect()
     }
 

@@ -54,7 +54,7 @@ fn a_command_that_was_stored_just_before_is_lawful_however_late_that_is_seen() {
     let folder = tempfile::tempdir().unwrap();
     let mut state = state(Scope::Run, RUN, folder.path());
     command(folder.path(), 250);
-    state.told(Told::Changed(stored(RUN, 250)));
+    state.told(Told::Changed(Box::new(stored(RUN, 250))));
     assert_eq!(invariants(state), [""; 0]);
 }
 
@@ -63,7 +63,7 @@ fn a_command_that_was_stored_afterwards_is_a_violation_that_shows_what_led_to_it
     let folder = tempfile::tempdir().unwrap();
     let mut state = state(Scope::Run, RUN, folder.path());
     command(folder.path(), 250);
-    state.told(Told::Changed(stored(RUN, 251)));
+    state.told(Told::Changed(Box::new(stored(RUN, 251))));
     state.look(Time::from_millis(u64::MAX));
     let finding = &state.findings[0];
     for part in [

@@ -29,7 +29,7 @@ pub(super) enum Told {
     /// All that there was at the beginning has been told.
     Listed,
     /// An object changed.
-    Changed(Change),
+    Changed(Box<Change>),
     /// The watch works again, or does not.
     Broken(Kind, Option<String>),
     /// Changes may have been missed, or will be.
@@ -159,7 +159,7 @@ impl Known {
             Event::Apply(object) => vec![self.changed(object)],
             Event::Delete(object) => {
                 self.revisions.remove(&name(&object));
-                vec![Told::Changed(self.change(&object, None))]
+                vec![Told::Changed(Box::new(self.change(&object, None)))]
             }
         }
     }
@@ -178,7 +178,7 @@ impl Known {
 
     fn changed(&mut self, object: DynamicObject) -> Told {
         self.revisions.insert(name(&object), revision(&object));
-        Told::Changed(self.change(&object.clone(), Some(object)))
+        Told::Changed(Box::new(self.change(&object.clone(), Some(object))))
     }
 
     fn change(&self, of: &DynamicObject, object: Option<DynamicObject>) -> Change {

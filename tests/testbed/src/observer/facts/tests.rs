@@ -11,6 +11,7 @@ fn id(text: &str) -> ServerId {
     text.parse().unwrap()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "calls read better")]
 fn object(name: &str, annotations: &Value, spec: Value, status: Value) -> DynamicObject {
     serde_json::from_value(json!({
         "metadata": {"name": name, "annotations": annotations, "managedFields": [{"manager": "agent-api"}]},
