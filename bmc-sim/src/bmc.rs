@@ -53,8 +53,11 @@ pub struct MachineStatus {
     pub plugged_in: bool,
     /// Whether the firmware is in its self test.
     pub in_post: bool,
-    /// What it booted, while it runs.
+    /// What it booted, while it runs. `None` for a virtual machine: its firmware goes on to the next device where one does
+    /// not boot, and tells nobody.
     pub booted: Option<BootDevice>,
+    /// What it was started to try, in this order, while it runs.
+    pub tried: Vec<BootDevice>,
     /// What it would boot if it started now.
     pub next_boot: Option<BootDevice>,
     /// The boot override that is valid now.
@@ -340,7 +343,8 @@ impl Bmc {
             power: machine.power(),
             plugged_in: machine.plugged_in(),
             in_post: machine.in_post(),
-            booted: machine.booted(),
+            booted: machine.booted().filter(|_| self.config.machine.qemu.is_none()),
+            tried: machine.tried().to_vec(),
             next_boot: machine.next_boot(),
             boot_override: machine.boot_override(),
             restart_cause: machine.restart_cause(),

@@ -211,7 +211,8 @@ pub struct Machine {
     clearing: FlagClearing,
     /// Who asked the host to shut down, until it does.
     soft_off: Option<Origin>,
-    booted: Option<BootDevice>,
+    /// What the running host was started to try.
+    tried: Vec<BootDevice>,
     off_since: SimTime,
     /// When the host was last switched on or reset.
     last_reset: Option<SimTime>,
@@ -232,7 +233,7 @@ impl Machine {
             flags: None,
             clearing: FlagClearing::default(),
             soft_off: None,
-            booted: None,
+            tried: Vec::new(),
             off_since: SimTime::ZERO,
             last_reset: None,
             restart_cause: RestartCause::Unknown,
@@ -316,9 +317,14 @@ impl Machine {
         matches!(self.phase, Phase::Post { .. })
     }
 
-    /// What the host booted, while it runs.
+    /// What the host tries to boot first, while it runs. A host in memory boots it; a real firmware may go on to the next.
     pub fn booted(&self) -> Option<BootDevice> {
-        self.booted
+        self.tried.first().copied()
+    }
+
+    /// What the host tries to boot, in this order, while it runs.
+    pub fn tried(&self) -> &[BootDevice] {
+        &self.tried
     }
 
     /// When the power last went off.
@@ -438,7 +444,7 @@ impl Machine {
     fn boot(&mut self, at: SimTime, firmware: &mut impl Firmware, out: &mut Vec<Output>) {
         let (order, cause) = self.choose_boot(at, firmware, out);
         let device = order.first().copied();
-        self.booted = device;
+        self.tried.clone_from(&order);
         self.phase = Phase::Running;
         let after = device.map_or("nothing", BootDevice::as_str);
         out.push(Output::edge(

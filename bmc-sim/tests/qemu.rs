@@ -206,6 +206,15 @@ async fn a_machine_boots_from_its_disk_resets_and_goes_off() {
     assert!(bench.serial_log().contains("power on, boot order disk ---"));
     let first = qemus(bench.folder.path());
     assert_eq!(first.len(), 1);
+    // Which of the devices it booted is the firmware's secret.
+    let shown = common::curl(&[&format!("{}/bmcs/one", bench.control)])
+        .await
+        .unwrap()
+        .json();
+    assert_eq!(
+        (&shown["machine"]["tried"], &shown["machine"]["booted"]),
+        (&serde_json::json!(["disk"]), &serde_json::Value::Null)
+    );
 
     bench.power("reset").await;
     bench.serial_says("hello from disk", 2).await;

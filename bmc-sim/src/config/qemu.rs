@@ -61,7 +61,8 @@ pub struct DiskConfig {
     pub bus: Bus,
     /// Its serial number; NVMe needs one.
     pub serial: Option<String>,
-    /// Whether discarded blocks are given back to the host; `false`: a discard succeeds and does nothing.
+    /// Whether discarded blocks are given back to the host; `false`: the disk offers no discard, and the guest's fails.
+    /// QEMU's NVMe disks always offer it.
     #[serde(default = "super::default_true")]
     pub discard: bool,
 }
@@ -171,6 +172,9 @@ impl DiskConfig {
                 "disk {file}: serial {serial:?} is not 1 to {DISK_SERIAL} bytes"
             )),
             None if self.bus == Bus::Nvme => Err(format!("disk {file}: an NVMe disk needs a \"serial\"")),
+            _ if self.bus == Bus::Nvme && !self.discard => Err(format!(
+                "disk {file}: discard is false, but an NVMe disk of QEMU always offers it; want bus virtio or scsi"
+            )),
             _ => Ok(()),
         }
     }

@@ -12,7 +12,7 @@ impl Machine {
         };
         self.phase = Phase::Off;
         self.off_since = now;
-        self.booted = None;
+        self.tried.clear();
         out.push(Output::edge(now, verb, "on", "off", Cause::HostShutDown, &origin));
     }
 
@@ -47,7 +47,7 @@ impl Machine {
 
     /// Ends whatever the host ran.
     pub(super) fn stop_host(&mut self, out: &mut Vec<Output>) {
-        if self.booted.take().is_some() {
+        if !std::mem::take(&mut self.tried).is_empty() {
             out.push(Output::Action(Action::PowerOff));
         }
         self.soft_off = None;

@@ -146,10 +146,13 @@ impl Arguments {
         }
         for (n, disk) in qemu.disks.iter().enumerate() {
             self.add("-drive", &drive(n, disk, qemu));
-            let device = match disk.bus {
-                Bus::Virtio => "virtio-blk-pci",
-                Bus::Nvme => "nvme",
-                Bus::Scsi => "scsi-hd,bus=scsi.0",
+            // where a disk does not offer discard, the guest's fails; ignoring it behind an offer would lie
+            let device = match (disk.bus, disk.discard) {
+                (Bus::Virtio, true) => "virtio-blk-pci",
+                (Bus::Virtio, false) => "virtio-blk-pci,discard=off",
+                (Bus::Nvme, _) => "nvme",
+                (Bus::Scsi, true) => "scsi-hd,bus=scsi.0",
+                (Bus::Scsi, false) => "scsi-hd,bus=scsi.0,discard_granularity=0",
             };
             let serial = disk
                 .serial

@@ -4,9 +4,12 @@
 //! the first violation. It shares no code with the decisions that it watches: models, property tests and the observer of
 //! real runs feed the same one.
 
+mod disks;
 mod monitor;
+mod violation;
 
-pub use monitor::{Event, Fact, Monitor, Tolerance, Violation, Write};
+pub use monitor::{Event, Fact, Monitor, Tolerance};
+pub use violation::{Holder, Violation, Write};
 
 #[cfg(test)]
 mod tests;

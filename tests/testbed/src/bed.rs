@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -13,6 +14,8 @@ use kube::api::DynamicObject;
 use crate::cluster_api::{self, MANAGERS};
 use crate::control_plane::{ControlPlane, Identity, MANAGEMENT, WORKLOAD};
 use crate::objects::{self, Object};
+use crate::observer::fleet::Fleet;
+use crate::observer::{Fleets, Observer, Scope};
 use crate::process::{Process, Program, tail};
 use crate::run::Run;
 use crate::wait::until;
@@ -65,6 +68,8 @@ pub struct Bed {
     pub workload: ControlPlane,
     /// Whom our managers are taken for.
     own: Identity,
+    /// The simulators that were made.
+    fleets: Fleets,
     run: Run,
     tools: Tools,
 }
@@ -87,6 +92,7 @@ impl Bed {
                 management,
                 workload,
                 own,
+                fleets: Fleets::default(),
                 run,
                 tools,
             }),
@@ -168,12 +174,29 @@ impl Bed {
             )))
     }
 
+    /// Watches the invariants from now on. It must start before the managers and simulators that it is to watch.
+    pub async fn observe(&self, scope: Scope) -> anyhow::Result<Observer> {
+        Observer::start(self, self.fleets.clone(), scope).await
+    }
+
+    /// A client with our managers' own identity: what it writes is taken for a manager's.
+    pub async fn manager_client(&self) -> anyhow::Result<Client> {
+        self.management.client_of(&self.own).await
+    }
+
     /// `bmc-sim` with a fleet file of this text. Its control API is at this port of the run's address.
     pub fn bmc_sim(&self, name: &str, fleet: &str, control_port: u16) -> anyhow::Result<Program> {
         let file = self.run.folder().join(format!("{name}.yaml"));
         fs::write(&file, fleet).with_context(|| format!("cannot write {}", file.display()))?;
+        let mut fleets = self.fleets.lock().unwrap_or_else(PoisonError::into_inner);
+        let power_log = self
+            .run
+            .folder()
+            .join(format!("{name}-{}.power-log", fleets.len()));
+        fleets.push(Fleet::read(fleet, power_log.clone())?);
         Ok(Program::new(built("bmc-sim")?)
             .arg(format!("--config={}", file.display()))
+            .arg(format!("--power-log={}", power_log.display()))
             .arg(format!(
                 "--control={}:{control_port}",
                 self.run.network().inside()

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::Context;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -311,6 +312,14 @@ impl ControlPlane {
     /// The kubeconfig file of one of the managers it was started with.
     pub(crate) fn kubeconfig_of(&self, identity: &Identity) -> PathBuf {
         self.kubeconfigs.path(identity)
+    }
+
+    /// A client with the rights of an identity.
+    pub(crate) async fn client_of(&self, identity: &Identity) -> anyhow::Result<Client> {
+        let path = self.kubeconfig_of(identity);
+        let kubeconfig =
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        connect(&kubeconfig).await
     }
 
     /// A client with the administrator's rights.

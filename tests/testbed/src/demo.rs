@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::first_cluster::{self, FirstCluster};
 use crate::first_machines::FirstMachines;
 use crate::lab::Machine;
-use crate::{Bed, Lab, Tools};
+use crate::{Bed, Lab, Scope, Tools};
 
 /// What the machines reported of themselves.
 const INVENTORY: &str = "custom-columns=SERVER:.metadata.name,MANUFACTURER:.spec.hardware.system.manufacturer,\
@@ -59,6 +59,7 @@ impl Demo {
         let start = Instant::now();
         let tell = move |line: &str| say(&format!("{:>5.1} s  {line}", start.elapsed().as_secs_f64()));
         let bed = Bed::start(Tools::from_env()?, &tell).await?;
+        let observer = bed.observe(Scope::Run).await?;
         let lab = Lab::start(&bed).await?;
         tell(&format!(
             "the provisioning network is up: our end is {}, the site's DHCP server {}",
@@ -87,6 +88,10 @@ impl Demo {
         for object in cluster.objects() {
             say(&object.story(bed.client()).await);
         }
+        let looked = observer.finish().await?;
+        tell(&format!(
+            "the invariants were watched and none was violated: {looked}"
+        ));
         say(first_cluster::WHAT_IS_MISSING);
         self.keep_running(&bed).await
     }

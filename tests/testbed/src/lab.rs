@@ -4,6 +4,7 @@
 
 mod assets;
 mod capture;
+mod disk;
 mod initramfs;
 mod machines;
 mod modules;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use self::assets::{agent, assets};
 pub use self::capture::Capture;
+pub use self::disk::{Found, Mark};
 pub use self::machines::{Machine, Machines};
 use crate::Bed;
 use crate::network::{Network, Place, ip};

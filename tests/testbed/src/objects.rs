@@ -116,7 +116,8 @@ impl fmt::Display for Object {
     }
 }
 
-fn resource(api_version: &str, kind: &str) -> ApiResource {
+/// A kind by its apiVersion and name.
+pub(crate) fn resource(api_version: &str, kind: &str) -> ApiResource {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
 }

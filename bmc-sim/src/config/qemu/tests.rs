@@ -21,8 +21,8 @@ bmcs:
         memory-mib: 512
         taps: [tap0, tap1]
         disks:
-          - {file: disk0.raw, size-mib: 64, serial: DISK-0}
-          - {file: /var/disks/disk1.raw, size-mib: 1, bus: nvme, serial: DISK-1, discard: false}
+          - {file: disk0.raw, size-mib: 64, serial: DISK-0, discard: false}
+          - {file: /var/disks/disk1.raw, size-mib: 1, bus: nvme, serial: DISK-1}
   - name: two
     ipmi: {listen: 127.0.0.1:0}
     machine:
@@ -53,8 +53,8 @@ fn the_section_gives_values_and_defaults() {
     assert_eq!(
         disks,
         [
-            ("machines/one/disk0.raw".to_owned(), Bus::Virtio, true),
-            ("/var/disks/disk1.raw".to_owned(), Bus::Nvme, false),
+            ("machines/one/disk0.raw".to_owned(), Bus::Virtio, false),
+            ("/var/disks/disk1.raw".to_owned(), Bus::Nvme, true),
         ]
     );
     assert_eq!(
@@ -97,7 +97,12 @@ fn what_is_wrong_is_named() {
             "serial: 123456789-123456789-1",
             &["\"123456789-123456789-1\"", "20"],
         ),
-        (" serial: DISK-1,", "", &["disk1.raw", "NVMe"]),
+        (", serial: DISK-1", "", &["disk1.raw", "NVMe"]),
+        (
+            "serial: DISK-1",
+            "serial: DISK-1, discard: false",
+            &["disk1.raw", "discard is false", "NVMe"],
+        ),
         ("bus: nvme", "bus: sata", &["sata"]),
         ("file: disk0.raw", "file: ''", &["\"\" is no file"]),
         (

@@ -21,6 +21,7 @@ bmcs:
         disks:
           - {file: disk0.raw, size-mib: 64, serial: DISK-0}
           - {file: disk1.raw, size-mib: 64, bus: scsi, discard: false}
+          - {file: disk2.raw, size-mib: 64, discard: false}
           - {file: '/d/a,b.raw', size-mib: 64, bus: nvme, serial: DISK-2}
 ";
 
@@ -97,9 +98,11 @@ fn a_bios_machine_speaks_on_its_serial_console_and_boots_with_ipxe() {
             "-drive if=none,id=disk0,file=/m/one/disk0.raw,format=raw,discard=unmap",
             "-device virtio-blk-pci,drive=disk0,serial=DISK-0,bootindex=3",
             "-drive if=none,id=disk1,file=/m/one/disk1.raw,format=raw,discard=ignore",
-            "-device scsi-hd,bus=scsi.0,drive=disk1,bootindex=4",
-            "-drive if=none,id=disk2,file=/d/a,,b.raw,format=raw,discard=unmap",
-            "-device nvme,drive=disk2,serial=DISK-2,bootindex=5",
+            "-device scsi-hd,bus=scsi.0,discard_granularity=0,drive=disk1,bootindex=4",
+            "-drive if=none,id=disk2,file=/m/one/disk2.raw,format=raw,discard=ignore",
+            "-device virtio-blk-pci,discard=off,drive=disk2,bootindex=5",
+            "-drive if=none,id=disk3,file=/d/a,,b.raw,format=raw,discard=unmap",
+            "-device nvme,drive=disk3,serial=DISK-2,bootindex=6",
         ]
     );
 }
@@ -126,18 +129,18 @@ fn boot_indexes_follow_the_order_and_leave_out_what_is_not_in_it() {
     for (order, wanted) in [
         (
             &[Network, Disk][..],
-            &["1 net0", "2 net1", "3 disk0", "4 disk1", "5 disk2"][..],
+            &["1 net0", "2 net1", "3 disk0", "4 disk1", "5 disk2", "6 disk3"][..],
         ),
         (
             &[Disk, Network],
-            &["1 disk0", "2 disk1", "3 disk2", "4 net0", "5 net1"],
+            &["1 disk0", "2 disk1", "3 disk2", "4 disk3", "5 net0", "6 net1"],
         ),
-        (&[Disk], &["1 disk0", "2 disk1", "3 disk2"]),
+        (&[Disk], &["1 disk0", "2 disk1", "3 disk2", "4 disk3"]),
         (&[Network], &["1 net0", "2 net1"]),
         (&[Cd, Network], &["1 net0", "2 net1"]),
         (
             &[Network, Disk, Network],
-            &["1 net0", "2 net1", "3 disk0", "4 disk1", "5 disk2"],
+            &["1 net0", "2 net1", "3 disk0", "4 disk1", "5 disk2", "6 disk3"],
         ),
         (&[Setup, Network, Disk], &[]),
         (&[], &[]),

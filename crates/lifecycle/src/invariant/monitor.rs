@@ -5,19 +5,10 @@ use std::time::Duration;
 
 use hardware_types::{PowerState, ServerId};
 
-use crate::power::{Command, Intent, Outcome, Stage};
+use super::disks::Disks;
+use super::violation::{Violation, Write};
+use crate::power::{Intent, Outcome, Stage};
 use crate::{HandsOff, IdentityVerdict, Time};
-
-/// A mutating command, as a BMC received it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Write {
-    /// A power command.
-    Power(Command),
-    /// A boot override was set or cleared.
-    BootOverride,
-    /// Anything else: users, passwords, BMC reset.
-    Other,
-}
 
 /// Something that was seen of one Server, or of the lease.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -54,65 +45,52 @@ pub enum Fact {
     Power(ServerId, PowerState),
     /// The manager read this power state.
     Reading(ServerId, PowerState),
+    /// API: the generation whose wipe must be done (annotation `wipe-due`).
+    WipeDue(ServerId, u64),
+    /// API: the generation that was wiped (annotation `wipe-done`).
+    WipeDone(ServerId, u64),
+    /// API: an agent's heartbeat or report about the wipe of this generation was recorded.
+    Wiping(ServerId, u64),
+    /// API: a ServerBinding of its name exists, one that is being deleted included.
+    Bound(ServerId, bool),
+    /// API: a MetalMachine names it.
+    Claimed(ServerId, bool),
+    /// API: it is on by our will and not yet confirmed off (annotation `powered`).
+    Powered(ServerId, Option<String>),
+    /// API: it has a power driver (`spec.bmc`).
+    HasDriver(ServerId, bool),
+    /// API: its agent registered it.
+    HadAgent(ServerId, bool),
+    /// API: it is offered to clusters. Of one version of a Server this is told last, since the other facts prove it.
+    Available(ServerId, bool),
+    /// API: the Server was deleted. One of the same name is another one, of the same machine.
+    Deleted(ServerId),
 }
 
-/// What was done that must never be. The name of the invariant comes first.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum Violation {
-    /// I-1: a machine that nobody accepted was power-cycled.
-    #[error("I-1: {server} got {write:?} although it is not accepted")]
-    NotAccepted {
-        /// The machine.
-        server: ServerId,
-        /// What its BMC got.
-        write: Write,
-    },
-    /// I-5: a BMC write in hands-off.
-    #[error("I-5: {server} got {write:?} although it is in hands-off ({reason:?})")]
-    HandsOff {
-        /// The machine.
-        server: ServerId,
-        /// What its BMC got.
-        write: Write,
-        /// Why it was to be left alone.
-        reason: HandsOff,
-    },
-    /// I-6: a command that no stored, unfinished attempt covers: sent before it was stored, sent twice, or beside another.
-    #[error("I-6: {server} got {write:?}, which no stored attempt covers")]
-    NotStored {
-        /// The machine.
-        server: ServerId,
-        /// What its BMC got.
-        write: Write,
-    },
-    /// I-6: a command of a replica that does not hold the lease.
-    #[error("I-6: {server} got {write:?} from {replica:?}, which does not hold the lease")]
-    NotLeader {
-        /// The machine.
-        server: ServerId,
-        /// What its BMC got.
-        write: Write,
-        /// Who sent it.
-        replica: String,
-    },
-    /// I-10: done was reported and not read back.
-    #[error("I-10: {server} was reported {wanted} by {id:?}, which was not read back")]
-    NotReadBack {
-        /// The machine.
-        server: ServerId,
-        /// The intent's id.
-        id: String,
-        /// The state that was reported.
-        wanted: PowerState,
-    },
-    /// I-13: a command to a BMC whose identity contradicts the Server.
-    #[error("I-13: {server} got {write:?} although its BMC says that it is another machine")]
-    WrongMachine {
-        /// The machine.
-        server: ServerId,
-        /// What its BMC got.
-        write: Write,
-    },
+impl Fact {
+    /// The Server that it is about; none for the lease.
+    pub const fn server(&self) -> Option<ServerId> {
+        match self {
+            Self::Lease(_) => None,
+            Self::Accepted(server, _)
+            | Self::HandsOff(server, _)
+            | Self::Identity(server, _)
+            | Self::Intent(server, _)
+            | Self::Received { server, .. }
+            | Self::Power(server, _)
+            | Self::Reading(server, _)
+            | Self::WipeDue(server, _)
+            | Self::WipeDone(server, _)
+            | Self::Wiping(server, _)
+            | Self::Bound(server, _)
+            | Self::Claimed(server, _)
+            | Self::Powered(server, _)
+            | Self::HasDriver(server, _)
+            | Self::HadAgent(server, _)
+            | Self::Available(server, _)
+            | Self::Deleted(server) => Some(*server),
+        }
+    }
 }
 
 /// What the monitor allows for, since facts and commands reach it by different ways.
@@ -124,7 +102,7 @@ pub struct Tolerance {
     pub reading_gap: Duration,
 }
 
-/// Watches the invariants I-1 (power), I-5 (BMC writes), I-6, I-10 and I-13.
+/// Watches the invariants I-1, I-2, I-4, I-5 (BMC writes), I-6, I-10 and I-13.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Monitor {
     tolerance: Tolerance,
@@ -150,6 +128,7 @@ struct Seen {
     power: Option<(PowerState, Time)>,
     /// The run of equal readings since the last command: state, first, last.
     run: Option<(PowerState, Time, Time)>,
+    disks: Disks,
 }
 
 impl Monitor {
@@ -195,8 +174,35 @@ impl Monitor {
             } => return self.received(server, write, replica, at),
             Fact::Power(server, power) => self.server(server).power = Some((power, at)),
             Fact::Reading(server, power) => self.server(server).read(power, at),
+            Fact::WipeDue(server, generation) => self.server(server).disks.due = generation,
+            Fact::WipeDone(server, generation) => return self.server(server).disks.wiped(server, generation),
+            Fact::Wiping(server, generation) => return self.wiping(server, generation, at),
+            Fact::Bound(server, bound) => self.server(server).disks.bound = bound,
+            Fact::Claimed(server, claimed) => self.server(server).disks.claimed = claimed,
+            Fact::Powered(server, id) => self.server(server).disks.powered = id,
+            Fact::HasDriver(server, has) => self.server(server).disks.has_driver = has,
+            Fact::HadAgent(server, had) => self.server(server).disks.had_agent = had,
+            Fact::Available(server, available) => return self.offered(server, available, at),
+            Fact::Deleted(server) => self.server(server).forget(at),
         }
         Ok(())
+    }
+
+    fn wiping(&mut self, server: ServerId, generation: u64, at: Time) -> Result<(), Violation> {
+        let grace = self.tolerance.in_flight;
+        let seen = self.server(server);
+        if !seen.accepted && at > seen.unaccepted_since.after(grace) {
+            return Err(Violation::WipedUnaccepted { server, generation });
+        }
+        seen.disks.wiping(server, generation)
+    }
+
+    fn offered(&mut self, server: ServerId, available: bool, at: Time) -> Result<(), Violation> {
+        let grace = self.tolerance.in_flight;
+        let seen = self.server(server);
+        let power = seen.power.filter(|(_, since)| at > since.after(grace));
+        seen.disks
+            .offered(server, available, power.map(|(power, _)| power))
     }
 
     fn server(&mut self, server: ServerId) -> &mut Seen {
@@ -211,9 +217,6 @@ impl Monitor {
         at: Time,
     ) -> Result<(), Violation> {
         let grace = self.tolerance.in_flight;
-        if let Some(replica) = replica {
-            self.holds_lease(server, write, replica, at)?;
-        }
         let seen = self.server(server);
         let late = |since: Time| at > since.after(grace);
         if !seen.accepted && late(seen.unaccepted_since) {
@@ -231,6 +234,11 @@ impl Monitor {
         if seen.contradicted_since.is_some_and(late) {
             return Err(Violation::WrongMachine { server, write });
         }
+        match replica {
+            Some(replica) => self.holds_lease(server, write, replica, at)?,
+            None => self.somebody_holds_lease(server, write, at)?,
+        }
+        let seen = self.server(server);
         if !seen.covers(write) {
             return Err(Violation::NotStored { server, write });
         }
@@ -268,6 +276,18 @@ impl Monitor {
         Ok(())
     }
 
+    /// Where nobody knows which replica sent it, one must hold the lease.
+    fn somebody_holds_lease(&self, server: ServerId, write: Write, at: Time) -> Result<(), Violation> {
+        match &self.lease {
+            Some((None, since)) if at > since.after(self.tolerance.in_flight) => Err(Violation::NotLeader {
+                server,
+                write,
+                replica: "some replica".into(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     fn stored(&mut self, server: ServerId, intent: Intent, at: Time) -> Result<(), Violation> {
         let gap = self.tolerance.reading_gap;
         let seen = self.server(server);
@@ -294,6 +314,18 @@ impl Monitor {
 }
 
 impl Seen {
+    /// The Server is deleted; its machine is what it was.
+    fn forget(&mut self, at: Time) {
+        let before = std::mem::take(self);
+        *self = Self {
+            unaccepted_since: at,
+            received_at: before.received_at,
+            power: before.power,
+            disks: before.disks.of_deleted(),
+            ..Self::default()
+        };
+    }
+
     fn read(&mut self, power: PowerState, at: Time) {
         self.run = Some(match self.run {
             Some((known, first, _)) if known == power => (power, first, at),

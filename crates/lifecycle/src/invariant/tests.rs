@@ -1,3 +1,5 @@
+mod disks;
+
 use std::time::Duration;
 
 use hardware_types::{BootTarget, PowerAction, PowerState, ServerId};
@@ -187,6 +189,33 @@ fn i_6_a_replica_without_the_lease_has_one_datagram_and_no_more() {
     late.ok(1, stored(1));
     late.ok(2, Fact::Lease(Some("b".into())));
     assert!(late.refused(5, off_from("a")).contains("lease"));
+}
+
+#[test]
+fn i_6_a_command_while_nobody_holds_the_lease() {
+    let from_somebody = || Fact::Received {
+        server: server(),
+        write: Write::Power(Command::Off),
+        replica: None,
+    };
+    let mut watch = Watch::accepted();
+    watch.ok(1, stored(1));
+    watch.ok(1, Fact::Lease(None));
+    let mut late = Watch(watch.0.clone());
+    watch.ok(3, from_somebody());
+    assert!(late.refused(4, from_somebody()).contains("lease"));
+}
+
+#[test]
+fn a_deleted_server_is_forgotten_and_its_machine_is_not() {
+    let mut watch = Watch::accepted();
+    watch.ok(1, stored(1));
+    watch.ok(2, Fact::Deleted(server()));
+    let mut never_accepted_again = Watch(watch.0.clone());
+    assert!(never_accepted_again.refused(9, off_from("a")).starts_with("I-1"));
+    watch.ok(3, Fact::Accepted(server(), true));
+    watch.ok(4, Fact::Power(server(), PowerState::Off));
+    watch.ok(9, done());
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod discovery;
 mod docs;
 mod lab;
 mod leases;
+mod observer;
 mod power;
 mod registration;
 mod runs;
@@ -57,6 +58,7 @@ fn main() {
             a_report_changes_nothing_about_machines_that_are_not_its_own,
             a_machine_of_a_cluster_gets_its_disk_whatever_else_is_known_of_it,
             no_more_strangers_are_registered_than_allowed;
+        alone observer: each_planted_violation_is_reported_by_its_name;
         alone lab: a_machine_gets_an_address_from_the_site, a_lab_belongs_to_its_run_and_can_be_made_again;
         beside runs: a_killed_run_is_cleaned_up_by_the_next, a_run_ends_without_a_trace_beside_another;
         beside waits: a_failed_wait_shows_objects_conditions_and_logs, the_written_kubeconfigs_work_from_a_terminal;
@@ -67,6 +69,9 @@ fn main() {
     ];
     let conclusion = libtest_mimic::run(&arguments, trials);
     // `exit` runs no destructors: stop the bed first.
-    world.stop(conclusion.has_failed());
+    if let Err(error) = world.stop(conclusion.has_failed()) {
+        eprintln!("the run failed: {error:#}");
+        std::process::exit(101);
+    }
     conclusion.exit();
 }

@@ -11,6 +11,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::Lab;
+use super::disk::{self, Found, Mark};
 use crate::wait::until;
 use crate::{Bed, Process};
 
@@ -18,6 +19,9 @@ use crate::{Bed, Process};
 const CONTROL_PORT: u16 = 6200;
 /// How long the simulator may take to start, and to answer.
 const ANSWERS: Duration = Duration::from_secs(20);
+
+/// Bytes of each machine's disk.
+const DISK_SIZE: u64 = 1 << 30;
 
 /// What the simulator calls the log of a machine's console; it appends.
 const SERIAL_LOG: &str = "serial.log";
@@ -28,9 +32,9 @@ const TAPS: [&str; 3] = ["m1-nic0", "m1-nic1", "m2-nic0"];
 /// A machine of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Machine {
-    /// BIOS, two network cards, boots from the network first; IPMI at port 623 of the run's address.
+    /// BIOS, two network cards, boots from the network first, its disk knows no discard; IPMI at port 623 of the run's address.
     First,
-    /// UEFI with its own network boot, boots from the disk first; Redfish at port 8443 of the run's address.
+    /// UEFI with its own network boot, boots from the disk first, which is NVMe and discards; Redfish at port 8443 of the run's address.
     Second,
 }
 
@@ -155,6 +159,22 @@ impl Machines {
         folder_of(&self.folder, machine).join("disk0.raw")
     }
 
+    /// Makes a machine's disk one that was used: partitioned, with marks at its ends, in its middle and at both ends of each
+    /// partition. The machine must be off.
+    pub fn mark_disk(&self, machine: Machine) -> anyhow::Result<[Mark; 7]> {
+        disk::make_used(&self.disk(machine), DISK_SIZE)
+    }
+
+    /// What stands at a mark of a machine's disk now, read past the machine.
+    pub fn look(&self, machine: Machine, mark: &Mark) -> anyhow::Result<Found> {
+        mark.look(&self.disk(machine))
+    }
+
+    /// Bytes of a machine's disk, read past the machine.
+    pub fn read_disk(&self, machine: Machine, offset: u64, length: usize) -> anyhow::Result<Vec<u8>> {
+        disk::read(&self.disk(machine), offset, length)
+    }
+
     /// The simulator, to stop, kill or start again.
     pub fn simulator(&self) -> &Process {
         &self.simulator
@@ -210,6 +230,7 @@ mod tests {
             assert_eq!(bmc["machine"]["macs"], json!(machine.macs()));
             let disk = &bmc["machine"]["qemu"]["disks"][0];
             assert_eq!(disk["serial"], machine.disk_serial_number());
+            assert_eq!(disk["size-mib"], DISK_SIZE >> 20);
             let folder = folder_of(Path::new("/run/machines"), machine);
             assert_eq!(bmc["machine"]["qemu"]["folder"], folder.display().to_string());
         }
