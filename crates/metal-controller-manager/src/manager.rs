@@ -31,7 +31,7 @@ use crate::bmcs::{Bmcs, Pace};
 use crate::intents::Intents;
 use crate::server::facts::Site;
 use crate::server::{Servers, refers_to};
-use crate::{Args, boot};
+use crate::{Args, boot, environment, server_class};
 
 /// Name of the lease, as the original has it: both exclude each other.
 const LEASE: &str = "controller-leader-election-sidero-controller-manager";
@@ -78,6 +78,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         identity: identity.clone(),
     };
     boot::start(&mut process, &mut registry, &args.boot, parts).await?;
+    let parts = environment::Parts {
+        client: client.clone(),
+        identity: &identity,
+        leadership: leadership.clone(),
+        metrics: metrics.clone(),
+    };
+    let environments = environment::start(&mut process, &args.boot.data_dir, parts)?;
     process.start(
         "health",
         health::serve(listener, Readiness::default(), Arc::new(registry), process.stop()),
@@ -88,6 +95,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         site,
         identity,
         metrics,
+        environments,
         args,
     };
     let stop = process.stop();
@@ -109,12 +117,24 @@ struct Term {
     site: Arc<Site>,
     identity: String,
     metrics: controller::Metrics,
+    /// Told that a term begins.
+    environments: mpsc::UnboundedSender<()>,
     args: Args,
 }
 
 impl Term {
-    /// Reconciles Servers until the term is over; then all sessions are closed.
+    /// Reconciles until the term is over; then all sessions are closed.
     async fn work(self, over: CancellationToken) -> Result<(), Infallible> {
+        // Closed only when the process ends.
+        self.environments.unbounded_send(()).ok();
+        let classes = server_class::run(
+            self.client.clone(),
+            &self.identity,
+            self.metrics.clone(),
+            over.clone(),
+        );
+        let flags = &self.args.default_environment;
+        let default = environment::keep_default(self.client.clone(), flags, over.clone());
         let (wake, woken) = mpsc::unbounded();
         let controller = Controller::new(
             Api::<Server>::all(self.client.clone()),
@@ -140,12 +160,12 @@ impl Term {
         let reconcile = controller::run(
             controller,
             reconciler.clone(),
-            self.metrics,
+            self.metrics.clone(),
             CONCURRENCY,
             over.clone(),
         );
         tokio::select! {
-            () = reconcile => {}
+            _ = async { tokio::join!(reconcile, classes, default) } => {}
             () = sweep => {}
         }
         reconciler.bmcs.stop_all().await;

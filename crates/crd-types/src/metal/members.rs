@@ -69,18 +69,37 @@ impl From<ParseExpressionError> for InvalidSelector {
     }
 }
 
-/// Whether the Server belongs to the class, by its labels and its hardware, whatever state it is in.
+/// Whether the Server belongs to the class.
+pub fn matches(class: &ServerClass, server: &Server) -> Result<bool, InvalidSelector> {
+    Ok(Members::of(class)?.have(server))
+}
+
+/// What the Servers of a class have in common.
 ///
 /// The selector and all groups of qualifiers have to match; one that is absent or empty matches every Server.
-pub fn matches(class: &ServerClass, server: &Server) -> Result<bool, InvalidSelector> {
-    let selector = class.spec.selector.clone().unwrap_or_default();
-    check(&selector)?;
-    let selector = Selector::try_from(selector)?;
-    let is_qualified = |qualifiers: &Qualifiers| {
-        has_hardware(&qualifiers.hardware, server.spec.hardware.as_ref())
-            && has_label(&qualifiers.label_selectors, server.labels())
-    };
-    Ok(selector.matches(server.labels()) && class.spec.qualifiers.as_ref().is_none_or(is_qualified))
+#[derive(Debug, Clone)]
+pub struct Members {
+    selector: Selector,
+    qualifiers: Qualifiers,
+}
+
+impl Members {
+    /// The members of `class`.
+    pub fn of(class: &ServerClass) -> Result<Self, InvalidSelector> {
+        let selector = class.spec.selector.clone().unwrap_or_default();
+        check(&selector)?;
+        Ok(Self {
+            selector: selector.try_into()?,
+            qualifiers: class.spec.qualifiers.clone().unwrap_or_default(),
+        })
+    }
+
+    /// Whether the Server is one, by its labels and its hardware, whatever state it is in.
+    pub fn have(&self, server: &Server) -> bool {
+        self.selector.matches(server.labels())
+            && has_hardware(&self.qualifiers.hardware, server.spec.hardware.as_ref())
+            && has_label(&self.qualifiers.label_selectors, server.labels())
+    }
 }
 
 /// Whether a cluster can take the Server now.
