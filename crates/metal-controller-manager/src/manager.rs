@@ -164,8 +164,10 @@ impl Term {
             CONCURRENCY,
             over.clone(),
         );
+        // Boxed: a controller's future is large.
+        let all = Box::pin(async { tokio::join!(reconcile, classes, default) });
         tokio::select! {
-            _ = async { tokio::join!(reconcile, classes, default) } => {}
+            _ = all => {}
             () = sweep => {}
         }
         reconciler.bmcs.stop_all().await;

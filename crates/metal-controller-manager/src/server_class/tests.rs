@@ -1,3 +1,5 @@
+#![expect(clippy::needless_pass_by_value, reason = "the cases of a table are literals")]
+
 use serde_json::Value;
 
 use super::*;

@@ -17,8 +17,8 @@ use super::*;
 
 const SOON: Duration = Duration::from_secs(20);
 const PAUSES: Pauses = Pauses {
-    first: Duration::from_secs(600),
-    cap: Duration::from_secs(600),
+    first: Duration::from_mins(10),
+    cap: Duration::from_mins(10),
 };
 
 /// A server of two files that counts what it is asked.

@@ -47,10 +47,10 @@ async fn download(
         url: url.parse().unwrap(),
         sha512: sha512.map(str::to_owned),
     };
-    let downloaded = downloader
+    let result = downloader
         .download(&Folder::of(data), "e", Part::Kernel, &wanted)
         .await;
-    downloaded.map_err(|error| error.to_string())
+    result.map_err(|error| error.to_string())
 }
 
 /// Nothing of a download that failed is left.
@@ -68,7 +68,7 @@ async fn a_file_within_the_limits_is_downloaded_and_summed() {
     let data = tempfile::tempdir().unwrap();
     for answer in [
         whole(BODY),
-        format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n0123\r\n6\r\n456789\r\n0\r\n\r\n"),
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n0123\r\n6\r\n456789\r\n0\r\n\r\n".into(),
     ] {
         let url = answers(&answer, true).await;
         let sum = sum();
