@@ -5,9 +5,11 @@
 
 mod address;
 mod registration;
+mod wipe;
 
 pub use address::why_not_reachable;
 pub use registration::{Invalid, MAX_ITEMS, MAX_TEXT, Registration, server_id};
+pub use wipe::{Token, certificate};
 
 /// Messages, client and server of package `api`, generated.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]

@@ -320,14 +320,14 @@ fn list<M, T: TryFrom<M, Error = Invalid>>(field: &'static str, items: Vec<M>) -
     items.into_iter().map(T::try_from).collect()
 }
 
-fn bounded(field: &'static str, count: usize) -> Result<(), Invalid> {
+pub(crate) fn bounded(field: &'static str, count: usize) -> Result<(), Invalid> {
     if count > MAX_ITEMS {
         return Err(Invalid::TooMany { field, count });
     }
     Ok(())
 }
 
-fn text(field: &'static str, value: String) -> Result<String, Invalid> {
+pub(crate) fn text(field: &'static str, value: String) -> Result<String, Invalid> {
     if value.len() > MAX_TEXT {
         let length = value.len();
         return Err(Invalid::TooLong { field, length });

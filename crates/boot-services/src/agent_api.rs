@@ -109,6 +109,7 @@ impl<D: Directory> AgentApi<D> {
             order: order.into(),
             reason: why.to_string(),
             poll_seconds: u32::try_from(self.poll.as_secs()).unwrap_or(u32::MAX),
+            ..api::PollResponse::default()
         })
     }
 
@@ -144,6 +145,26 @@ impl<D: Directory> Agent for AgentApi<D> {
         let result = self.reconcile(request.into_inner()).await;
         let result = result.map(|()| api::ReconcileServerAddressesResponse {});
         self.counted("ReconcileServerAddresses", result)
+    }
+
+    async fn heartbeat(
+        &self,
+        _: Request<api::HeartbeatRequest>,
+    ) -> Result<Response<api::HeartbeatResponse>, Status> {
+        self.counted(
+            "Heartbeat",
+            Err(Status::failed_precondition("no wipe was ordered")),
+        )
+    }
+
+    async fn mark_server_as_wiped(
+        &self,
+        _: Request<api::MarkServerAsWipedRequest>,
+    ) -> Result<Response<api::MarkServerAsWipedResponse>, Status> {
+        self.counted(
+            "MarkServerAsWiped",
+            Err(Status::failed_precondition("no wipe was ordered")),
+        )
     }
 
     async fn poll(&self, request: Request<api::PollRequest>) -> Result<Response<api::PollResponse>, Status> {

@@ -5,6 +5,7 @@
 mod identity;
 pub mod inventory;
 mod power;
+pub mod wipe;
 
 pub use identity::{Mac, ParseMacError, ParseServerIdError, ServerId};
 pub use inventory::Hardware;

@@ -123,6 +123,7 @@ impl<H: Host> Session<'_, H> {
             match answer.order() {
                 Order::Reboot => return Ok(answer.reason),
                 Order::Wait => self.show(format!("waiting: {}", answer.reason)),
+                Order::Wipe => self.show("this agent cannot wipe".into()),
             }
             let (usual, least, most) = POLL;
             let pause = match answer.poll_seconds {

@@ -14,7 +14,7 @@ pub use hardware::{
 pub use server::{
     Bmc, BmcCredentials, BmcStatus, BmcTls, BootFromDiskMethod, BootSighting, BootStatus, CredentialSource,
     ManagementApi, Mode, NodeAddress, Password, Phase, PxeMode, ReclaimPolicy, SecretKeyRef, Server,
-    ServerSpec, ServerStatus, Wipe, WipeDisks, WipeMethod,
+    ServerSpec, ServerStatus, Wipe, WipeDisks, WipeMethod, WipeStatus, WipedDisk,
 };
 pub use server_class::{Qualifiers, ServerClass, ServerClassSpec, ServerClassStatus};
 

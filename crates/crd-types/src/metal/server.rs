@@ -163,6 +163,7 @@ words_schema!(WipeMethod, only_first);
 
 /// Which disks a wipe erases, and how.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Wipe {
     /// `all` (default) the machine's own disks; `install`: only the one that the system is installed to; `none`. Only
     /// `all` is implemented in this version, the others are refused.
@@ -172,6 +173,13 @@ pub struct Wipe {
     /// the others are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<WipeMethod>,
+    /// World wide identifiers of disks that are wiped although they are of a kind that is left alone: reached by a
+    /// network, shared, removable.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub include_wwids: Vec<String>,
+    /// Serial numbers of disks that the inventory has and the machine has no more: a wipe does not wait for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waived_serial_numbers: Vec<String>,
 }
 
 /// How to reach a BMC, and as whom.
@@ -280,7 +288,7 @@ pub struct ServerStatus {
     /// Last power state seen: on, off or unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power: Option<String>,
-    /// Where the machine stands: Discovered, Accepted or HandsOff.
+    /// Where the machine stands: Discovered, Accepted, Wiping, Available, Allocated, HandsOff or Error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
     /// Why it stands there, and what may be done about it.
@@ -292,6 +300,9 @@ pub struct ServerStatus {
     /// What the machine was seen booting. Written by the boot services.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<BootStatus>,
+    /// The wipe under way, or the last one, with its certificate. Written by the boot services as the agent reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wipe: Option<WipeStatus>,
     /// The manager's own record of the power command under way, or of the last one: what a successor needs to go on.
     /// Its form may change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -310,6 +321,14 @@ words! {
         Discovered = "Discovered",
         /// Accepted.
         Accepted = "Accepted",
+        /// Its disks are to be wiped, or are being wiped.
+        Wiping = "Wiping",
+        /// Wiped, switched off and free.
+        Available = "Available",
+        /// A cluster has it.
+        Allocated = "Allocated",
+        /// Nothing goes on without a human; `phaseReason` says what is to be done.
+        Error = "Error",
         /// Left alone; the condition of this name says why.
         HandsOff = "HandsOff",
     }
@@ -337,6 +356,73 @@ pub struct BootSighting {
     pub at: Time,
     /// What was asked and answered.
     pub what: String,
+}
+
+/// A wipe: how far it is, and what it certifies.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WipeStatus {
+    /// Which wipe of this machine it is.
+    #[schemars(range(min = 1))]
+    pub generation: i64,
+    /// When the agent began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+    /// When the agent was last heard of while it wiped; moves once in a while.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat_at: Option<Time>,
+    /// How far it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<String>,
+    /// When the agent reported its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Time>,
+    /// Why the machine is not clean although the agent has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// How the disks were erased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// What became of each disk that the agent found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<WipedDisk>,
+}
+
+/// What became of one disk in a wipe.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WipedDisk {
+    /// Device node at that time.
+    pub device_name: String,
+    /// Model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Serial number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial_number: Option<String>,
+    /// World wide identifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wwid: Option<String>,
+    /// Size in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<i64>,
+    /// Wiped, Refused (left alone on purpose) or Failed.
+    pub result: String,
+    /// Why it was refused, or failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Whether it took a discard of all its blocks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discarded: Option<bool>,
+    /// Bytes that were written with zeros and read back as zeros.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zeroed_bytes: Option<i64>,
+    /// Partitions whose both ends are among them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<i32>,
+    /// What may be left on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remains: Option<String>,
 }
 
 /// What was found out about a BMC.

@@ -5,7 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use agent_protocol::api::agent_server::{Agent, AgentServer};
-use agent_protocol::api::{CreateServerResponse, ReconcileServerAddressesResponse};
+use agent_protocol::api::{
+    CreateServerResponse, HeartbeatRequest, HeartbeatResponse, MarkServerAsWipedRequest,
+    MarkServerAsWipedResponse, ReconcileServerAddressesResponse,
+};
 use hardware_types::{Hardware, Mac};
 use hyper_util::rt::TokioIo;
 use tokio::io::DuplexStream;
@@ -82,6 +85,17 @@ impl Agent for Services {
         let addresses = addresses.map(|address| format!("{} {}", address.r#type, address.address));
         self.script().reported.push(addresses.collect());
         self.answer(|script| &mut script.addresses).await
+    }
+
+    async fn heartbeat(&self, _: Request<HeartbeatRequest>) -> Answer<Response<HeartbeatResponse>> {
+        Ok(Response::new(HeartbeatResponse {}))
+    }
+
+    async fn mark_server_as_wiped(
+        &self,
+        _: Request<MarkServerAsWipedRequest>,
+    ) -> Answer<Response<MarkServerAsWipedResponse>> {
+        Ok(Response::new(MarkServerAsWipedResponse::default()))
     }
 
     async fn poll(&self, request: Request<PollRequest>) -> Answer<Response<PollResponse>> {
@@ -202,6 +216,7 @@ fn order(order: Order, reason: &str, poll_seconds: u32) -> Answer<PollResponse> 
         order: order.into(),
         reason: reason.into(),
         poll_seconds,
+        ..PollResponse::default()
     })
 }
 
