@@ -7,7 +7,7 @@ mod download;
 mod folder;
 
 use std::convert::Infallible;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use futures::channel::mpsc;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, watcher};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt as _};
 
 use self::asset::{Found, Part};
 use self::assets::Assets;
@@ -75,6 +75,7 @@ pub(crate) fn start(
         backoff: Backoff::new(Pauses::default(), &[]),
         events: Events::new(client, ENVIRONMENT_CONTROLLER, parts.identity),
         leadership: parts.leadership,
+        data_dir: data_dir.to_owned(),
         assets: assets.clone(),
     });
     let stop = process.stop();
@@ -102,11 +103,20 @@ async fn sweep(assets: &Assets, store: &Store<Environment>) {
     }
 }
 
+/// Whether machines can boot the Environment from the replica that has its files in `data_dir`: its status says so, and the
+/// files are those that its spec names now.
+pub(crate) fn is_ready(environment: &Environment, data_dir: &Path) -> bool {
+    let (folder, name) = (Folder::of(data_dir), environment.name_any());
+    let [kernel, initrd] = Part::ALL.map(|part| folder.record(&name, part));
+    asset::is_ready(environment, [kernel.as_ref(), initrd.as_ref()])
+}
+
 struct Environments {
     writer: Writer,
     backoff: Backoff,
     events: Events,
     leadership: Leadership,
+    data_dir: PathBuf,
     assets: Arc<Assets>,
 }
 
@@ -150,7 +160,7 @@ impl Environments {
                     .await;
             }
         }
-        if self.assets.is_ready(&written) {
+        if is_ready(&written, &self.data_dir) {
             let note = "Kernel and initramfs are there.";
             self.events
                 .normal(environment, events::ENVIRONMENT_DOWNLOAD, "Download", note)

@@ -12,7 +12,7 @@ use tempfile::TempPath;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
-use super::asset::{self, Found, Part, Record, Wanted, is_reserved};
+use super::asset::{Found, Part, Record, Wanted, is_reserved};
 use super::download::{DownloadError, Downloader};
 use super::folder::Folder;
 
@@ -20,7 +20,7 @@ use super::folder::Folder;
 mod tests;
 
 /// The files, and the downloads under way.
-pub(crate) struct Assets {
+pub(super) struct Assets {
     folder: Folder,
     downloader: Downloader,
     kernels: Backoff,
@@ -54,13 +54,6 @@ impl Assets {
             jobs: Mutex::default(),
             wake,
         }
-    }
-
-    /// Whether machines can boot the Environment from this replica.
-    pub(crate) fn is_ready(&self, environment: &Environment) -> bool {
-        let name = environment.name_any();
-        let [kernel, initrd] = Part::ALL.map(|part| self.folder.record(&name, part));
-        asset::is_ready(environment, [kernel.as_ref(), initrd.as_ref()])
     }
 
     /// Says what became of a file, and begins to download it where that is due. What is in its place and is not what is
