@@ -28,6 +28,11 @@ pub(crate) enum Refusal {
     Forbidden,
 }
 
+/// Whether a part of a path is a file beside those to give out: a download under way, or what is remembered of one.
+fn is_hidden(part: &[u8]) -> bool {
+    part.starts_with(b".") && !matches!(part, b"." | b"..")
+}
+
 /// Read access to the files of one folder.
 #[derive(Debug)]
 pub struct Files {
@@ -50,7 +55,8 @@ impl Files {
     pub(crate) fn open(&self, name: &[u8]) -> Result<(File, u64), Refusal> {
         let start = name.iter().position(|byte| *byte != b'/').unwrap_or(name.len());
         let name = &name[start..];
-        if name.is_empty() || name.len() > MAX_NAME || name.contains(&0) {
+        let is_hidden = name.split(|byte| *byte == b'/').any(is_hidden);
+        if name.is_empty() || name.len() > MAX_NAME || name.contains(&0) || is_hidden {
             return Err(Refusal::NotFound);
         }
         // non-blocking: a named pipe must not hold the server up

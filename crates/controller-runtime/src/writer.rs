@@ -94,6 +94,20 @@ impl Writer {
         self.apply(object, status, true).await
     }
 
+    /// As [`status`](Self::status), for a kind whose whole status is this writer's: compared by value, not by what it
+    /// owns, so that empty lists are written too and what another program left is taken over.
+    pub async fn whole_status<K, S>(&self, object: &K, status: &S) -> Result<Option<K>, WriteError>
+    where
+        K: Resource<DynamicType = ()> + Serialize + DeserializeOwned + Clone,
+        S: Serialize,
+    {
+        let (desired, present) = both_statuses(object, status)?;
+        if desired == present {
+            return Ok(None);
+        }
+        self.send_status(object, &desired, false).await.map(Some)
+    }
+
     /// Creates the cluster-scoped object called `name` with these fields as this writer's; fails with
     /// [`WriteError::Stale`] if there is one of that name.
     ///
@@ -190,18 +204,18 @@ impl Writer {
         K: Resource<DynamicType = ()> + Serialize + DeserializeOwned + Clone,
         S: Serialize,
     {
-        let encode = |source| WriteError::Encode {
-            what: what(object, Some("status")),
-            source,
-        };
-        let mut desired = serde_json::to_value(status).map_err(encode)?;
-        let present = serde_json::to_value(object).map_err(encode)?;
-        let present = &present["status"];
-        fields::drop_nulls(&mut desired);
-        fields::keep_transition_times(&mut desired, present);
-        if fields::is_as_applied(&desired, present, self.owned(object)) {
+        let (mut desired, present) = both_statuses(object, status)?;
+        fields::keep_transition_times(&mut desired, &present);
+        if fields::is_as_applied(&desired, &present, self.owned(object)) {
             return Ok(None);
         }
+        self.send_status(object, &desired, unchanged).await.map(Some)
+    }
+
+    async fn send_status<K>(&self, object: &K, desired: &Value, unchanged: bool) -> Result<K, WriteError>
+    where
+        K: Resource<DynamicType = ()> + DeserializeOwned + Clone,
+    {
         let patch = Patch::Apply(json!({
             "apiVersion": K::api_version(&()),
             "kind": K::kind(&()),
@@ -209,9 +223,7 @@ impl Writer {
             "status": desired,
         }));
         let parameters = PatchParams::apply(self.manager).force();
-        self.send(object, Some("status"), &parameters, &patch)
-            .await
-            .map(Some)
+        self.send(object, Some("status"), &parameters, &patch).await
     }
 
     /// What this writer owns of the status, as the API server keeps it.
@@ -272,6 +284,21 @@ impl Writer {
 
 /// The store counts from 1 when it is empty: the first object has a later version (etcd's revisions).
 const NO_OBJECTS_VERSION: &str = "1";
+/// The status to be, and the one that `object` has.
+fn both_statuses<K, S>(object: &K, status: &S) -> Result<(Value, Value), WriteError>
+where
+    K: Resource<DynamicType = ()> + Serialize,
+    S: Serialize,
+{
+    let encode = |source| WriteError::Encode {
+        what: what(object, Some("status")),
+        source,
+    };
+    let mut desired = serde_json::to_value(status).map_err(encode)?;
+    fields::drop_nulls(&mut desired);
+    let mut present = serde_json::to_value(object).map_err(encode)?;
+    Ok((desired, present["status"].take()))
+}
 
 /// Metadata that keeps a patch from landing on a namesake, or on an object that changed.
 fn identity<K: Resource>(object: &K, unchanged: bool) -> Map<String, Value> {

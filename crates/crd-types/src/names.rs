@@ -148,7 +148,7 @@ pub mod conditions {
     pub const PROVIDER_UPDATE_FAILED: &str = "ProviderUpdateFailed";
 }
 
-/// Reasons of events; all are recorded on the Server.
+/// Reasons of events; recorded on the Server where nothing else is said.
 pub mod events {
     /// Power: what was done and what failed.
     pub const SERVER_MANAGEMENT: &str = "Server Management";
@@ -162,6 +162,10 @@ pub mod events {
     pub const SERVER_WIPE: &str = "Server Wipe";
     /// BMC address or credentials reported by its agent.
     pub const BMC_UPDATE: &str = "BMC Update";
+    /// On Environment: what became of its files.
+    pub const ENVIRONMENT_DOWNLOAD: &str = "Environment Download";
+    /// On ServerClass: its selector says nothing that can be matched.
+    pub const INVALID_SELECTOR: &str = "Invalid Selector";
 }
 
 /// Name of the ServerClass that holds every accepted Server.

@@ -11,6 +11,8 @@ use controller_runtime::lease;
 use controller_runtime::telemetry::Format;
 use jiff::SignedDuration;
 
+use crate::environment::DefaultFlags;
+
 /// Runs the controllers of Environments, Servers and ServerClasses.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "metal-controller-manager", version)]
@@ -35,6 +37,8 @@ pub struct Args {
     pub(crate) leader_election_namespace: String,
     #[command(flatten)]
     pub(crate) boot: BootFlags,
+    #[command(flatten)]
+    pub(crate) default_environment: DefaultFlags,
     #[command(flatten)]
     pub(crate) timings: TimingFlags,
 }

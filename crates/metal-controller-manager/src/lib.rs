@@ -4,10 +4,13 @@
 mod args;
 mod bmcs;
 mod boot;
+mod environment;
 mod fence;
 mod intents;
+mod keep;
 mod manager;
 mod server;
+mod server_class;
 
 pub use args::Args;
 pub use manager::run;

@@ -33,7 +33,7 @@ use crate::bmcs::{Bmcs, Pace};
 use crate::intents::Intents;
 use crate::server::facts::Site;
 use crate::server::{Servers, refers_to};
-use crate::{Args, boot};
+use crate::{Args, boot, environment, server_class};
 
 /// Name of the lease, as the original has it: both exclude each other.
 const LEASE: &str = "controller-leader-election-sidero-controller-manager";
@@ -80,6 +80,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         identity: identity.clone(),
     };
     boot::start(&mut process, &mut registry, &args.boot, parts).await?;
+    let parts = environment::Parts {
+        client: client.clone(),
+        identity: &identity,
+        leadership: leadership.clone(),
+        metrics: metrics.clone(),
+    };
+    let environments = environment::start(&mut process, &args.boot.data_dir, parts)?;
     process.start(
         "health",
         health::serve(listener, Readiness::default(), Arc::new(registry), process.stop()),
@@ -90,6 +97,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         site,
         identity,
         metrics,
+        environments,
         args,
     };
     let stop = process.stop();
@@ -111,12 +119,24 @@ struct Term {
     site: Arc<Site>,
     identity: String,
     metrics: controller::Metrics,
+    /// Told that a term begins.
+    environments: mpsc::UnboundedSender<()>,
     args: Args,
 }
 
 impl Term {
-    /// Reconciles Servers until the term is over; then all sessions are closed.
+    /// Reconciles until the term is over; then all sessions are closed.
     async fn work(self, over: CancellationToken) -> Result<(), Infallible> {
+        // Closed only when the process ends.
+        self.environments.unbounded_send(()).ok();
+        let classes = server_class::run(
+            self.client.clone(),
+            &self.identity,
+            self.metrics.clone(),
+            over.clone(),
+        );
+        let flags = &self.args.default_environment;
+        let default = environment::keep_default(self.client.clone(), flags, over.clone());
         let (wake, woken) = mpsc::unbounded();
         let controller = Controller::new(
             Api::<Server>::all(self.client.clone()),
@@ -148,12 +168,14 @@ impl Term {
         let reconcile = controller::run(
             controller,
             reconciler.clone(),
-            self.metrics,
+            self.metrics.clone(),
             CONCURRENCY,
             over.clone(),
         );
+        // Boxed: a controller's future is large.
+        let all = Box::pin(async { tokio::join!(reconcile, classes, default) });
         tokio::select! {
-            () = reconcile => {}
+            _ = all => {}
             () = sweep => {}
         }
         reconciler.bmcs.stop_all().await;

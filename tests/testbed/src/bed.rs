@@ -147,8 +147,14 @@ impl Bed {
             .manager(health_port)?
             .arg(format!("--api-endpoint={}", self.run.network().inside()))
             .arg(format!("--http-port={}", health_port + 1000))
+            .arg(format!("--data-dir={}", self.data_dir(health_port).display()))
             .arg("--disable-dhcp-proxy")
             .arg("--disable-tftp"))
+    }
+
+    /// The folder of what machines load from the manager at this port. It makes the folder when it needs it.
+    pub fn data_dir(&self, health_port: u16) -> PathBuf {
+        self.run.folder().join(format!("boot-{health_port}"))
     }
 
     /// `metal-controller-manager` that boots machines: reached at `endpoint`, with the folder of what they load.

@@ -360,6 +360,7 @@ async fn nothing_outside_the_two_folders_is_given() {
     symlink("/etc/passwd", data.join("env/absolute")).unwrap();
     symlink("..", data.join("env/up")).unwrap();
     symlink("agent-amd64/vmlinuz", data.join("env/inside")).unwrap();
+    fs::write(data.join("env/agent-amd64/.vmlinuz.part"), "half").unwrap();
     assert_eq!(running.get("/env/inside").await.status, 200);
     for target in [
         "/env/../secret",
@@ -375,6 +376,7 @@ async fn nothing_outside_the_two_folders_is_given() {
         "/env/out",
         "/env/absolute",
         "/env/up/secret",
+        "/env/agent-amd64/.vmlinuz.part",
         "/env/agent-amd64",
         "/env/agent-amd64/",
         "/env/",

@@ -102,6 +102,22 @@ async fn nothing_is_sent_when_nothing_changes() {
 }
 
 #[tokio::test]
+async fn a_whole_status_is_written_when_a_value_differs_and_its_empty_lists_are_values() {
+    let (writer, asked) = writer(200);
+    let has = json!({ "phase": "Running", "reason": "of another operation" });
+    assert!(writer.whole_status(&pod("7"), &has).await.unwrap().is_none());
+    assert!(asked.lock().unwrap().is_empty());
+    let empty = json!({ "conditions": [] });
+    assert!(writer.whole_status(&pod("7"), &empty).await.unwrap().is_some());
+    let asked = asked.lock().unwrap().pop().unwrap();
+    assert_eq!(asked.body["status"], empty);
+    assert_eq!(
+        asked.uri,
+        "/api/v1/namespaces/n/pods/p/status?&force=true&fieldManager=w"
+    );
+}
+
+#[tokio::test]
 async fn facts_are_patched_at_the_version_that_was_read() {
     let (writer, asked) = writer(200);
     writer

@@ -73,4 +73,7 @@ pub struct AssetCondition {
     /// Always Ready.
     #[serde(rename = "type")]
     pub type_: String,
+    /// Why the file cannot be booted, and what to do about it. Absent when it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }

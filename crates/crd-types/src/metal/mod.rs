@@ -2,6 +2,7 @@
 
 mod environment;
 mod hardware;
+pub mod members;
 mod server;
 mod server_class;
 

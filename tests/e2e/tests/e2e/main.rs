@@ -9,9 +9,11 @@
 )]
 
 mod api;
+mod classes;
 mod clusters;
 mod discovery;
 mod docs;
+mod environments;
 mod lab;
 mod leases;
 mod observer;
@@ -59,6 +61,10 @@ fn main() {
             a_machine_of_a_cluster_gets_its_disk_whatever_else_is_known_of_it,
             no_more_strangers_are_registered_than_allowed;
         alone observer: each_planted_violation_is_reported_by_its_name;
+        alone environments: the_default_is_there_and_comes_back, a_file_is_served_once_it_is_what_was_asked_for,
+            every_replica_downloads_and_none_does_so_twice;
+        alone classes: a_class_lists_the_servers_that_match_and_can_be_taken,
+            the_class_any_comes_back_and_has_no_qualifiers, a_selector_without_meaning_is_named_and_changes_nothing;
         alone lab: a_machine_gets_an_address_from_the_site, a_lab_belongs_to_its_run_and_can_be_made_again;
         beside runs: a_killed_run_is_cleaned_up_by_the_next, a_run_ends_without_a_trace_beside_another;
         beside waits: a_failed_wait_shows_objects_conditions_and_logs, the_written_kubeconfigs_work_from_a_terminal;

@@ -33,15 +33,12 @@ impl<'a> Site<'a> {
     async fn start(bed: &'a Bed, flags: &[&str]) -> anyhow::Result<Self> {
         static REPLICAS: AtomicU16 = AtomicU16::new(9700);
         let port = REPLICAS.fetch_add(1, Ordering::Relaxed);
-        let data = bed.run().folder().join(format!("boot-{port}"));
-        let agent = data.join("env/agent-amd64");
+        let agent = bed.data_dir(port).join("env/agent-amd64");
         fs::create_dir_all(&agent)?;
         for file in ["vmlinuz", "initramfs.xz"] {
             fs::write(agent.join(file), "not booted here")?;
         }
-        let program = bed
-            .metal_controller_manager(port)?
-            .arg(format!("--data-dir={}", data.display()));
+        let program = bed.metal_controller_manager(port)?;
         let manager = bed.start_part(
             &format!("booting-manager-{port}"),
             program.args(flags.iter().copied()),
