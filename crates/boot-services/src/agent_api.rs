@@ -184,7 +184,9 @@ fn unavailable(error: &Unavailable) -> Status {
 
 fn refusal(error: &RegisterError) -> Status {
     let code = match error {
-        RegisterError::Unavailable(_) | RegisterError::Failed { .. } => Code::Unavailable,
+        RegisterError::Unavailable(_) | RegisterError::TooSoon(_) | RegisterError::Failed { .. } => {
+            Code::Unavailable
+        }
         RegisterError::NotOrdered(NotOrdered::NoToken) => Code::PermissionDenied,
         RegisterError::NotTaken(_) | RegisterError::NotOrdered(_) => Code::FailedPrecondition,
         RegisterError::TooMany { .. } => Code::ResourceExhausted,

@@ -35,6 +35,9 @@ pub enum RegisterError {
         /// How many there may be.
         limit: usize,
     },
+    /// It changed less than a minute ago.
+    #[error("Server {0} was changed by a report less than a minute ago: report again later")]
+    TooSoon(ServerId),
     /// There is no such machine.
     #[error("no Server {0}: register again")]
     Unknown(ServerId),

@@ -3,15 +3,20 @@
 mod directory;
 mod evidence;
 mod inventory;
+mod macs;
+mod report;
+mod token;
+mod wipe;
 
 use std::convert::Infallible;
 use std::fmt::Debug;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use boot_protocols::dhcp::Site as DhcpSite;
+use boot_protocols::dhcp::{Class, Site as DhcpSite};
 use boot_protocols::ipxe::{self, Endpoint};
 use boot_services::http::{self, Config};
 use boot_services::{Directory as _, HttpMetrics, Sighting, dhcp, sightings, tftp};
@@ -21,11 +26,10 @@ use controller_runtime::writer::Writer;
 use crd_types::infrastructure::ServerBinding;
 use crd_types::metal::Server;
 use futures::StreamExt as _;
-use hardware_types::{Mac, ServerId};
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, Client};
 use prometheus_client::registry::Registry;
 use serde::de::DeserializeOwned;
 use tokio::net::{TcpListener, lookup_host};
@@ -33,11 +37,14 @@ use tracing::warn;
 
 use self::directory::Machines;
 use self::evidence::Evidence;
+use self::macs::Macs;
+use self::token::Keys;
 use crate::args::BootFlags;
-use crate::server::facts::{Site, macs};
+use crate::server::facts::Site;
+use crate::server::observed::AGENT_API;
 
-/// Field manager of what an agent reports.
-const AGENT_API: &str = "agent-api";
+/// Longest pause between two heartbeats.
+const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Field manager of what machines were seen booting.
 const BOOT_SERVICES: &str = "boot-services";
 /// Who registers machines, as the original's events name it.
@@ -49,6 +56,10 @@ pub(crate) struct Parts {
     pub(crate) site: Arc<Site>,
     /// Of this process, for events.
     pub(crate) identity: String,
+    /// Where the keys of boot tokens are kept.
+    pub(crate) namespace: String,
+    /// What a machine is given between two signs of life.
+    pub(crate) silence: Duration,
 }
 
 /// Opens all ports and starts all services as parts of `process`.
@@ -68,26 +79,33 @@ pub(crate) async fn start(
         .await
         .with_context(|| format!("--http-port: cannot listen at {}", flags.http_port))?;
     let stop = process.stop();
+    let macs = Arc::<Macs>::default();
+    let index = macs.clone();
     let servers = cache(
         process,
         "cache of Servers",
         Api::<Server>::all(parts.client.clone()),
+        move |event| index.note(event),
     );
     let bindings = Api::<PartialObjectMeta<ServerBinding>>::all(parts.client.clone());
-    let bindings = cache(process, "cache of ServerBindings", bindings);
+    let bindings = cache(process, "cache of ServerBindings", bindings, |_| {});
 
-    let evidence = Arc::new(Evidence::new(servers.clone()));
+    let evidence = Arc::new(Evidence::new(servers.clone(), parts.site.clone()));
     let writer = Writer::new(parts.client.clone(), BOOT_SERVICES);
     process.start(
         "boot evidence",
         endless(evidence.clone().write(writer, stop.clone())),
     );
     let machines = Arc::new(Machines {
+        keys: Keys::of(&parts.client, &parts.namespace).await?,
+        // as the original: three within the time, and one in ten seconds at least, so that people see it move
+        heartbeat: (parts.silence / 3).min(HEARTBEAT),
         site: parts.site,
         servers,
         bindings,
         writer: Writer::new(parts.client.clone(), AGENT_API),
         events: Events::new(parts.client.clone(), REPORTER, &parts.identity),
+        macs,
         evidence,
         unaccepted_limit: flags.max_unaccepted_servers,
         client: parts.client,
@@ -173,29 +191,29 @@ impl sightings::Sightings for Seen {
             mac,
             machine,
             boot_file,
-            ..
+            class,
         } = sighting
         else {
             return;
         };
-        if let Some(id) = machine.or_else(|| self.0.owner_of(*mac)) {
+        // It asks for an address as often as it likes: only firmware shows a boot.
+        if *class == Class::Ipxe {
+            return;
+        }
+        if let Some(id) = self.0.macs.machine(*mac, *machine) {
             let file = (*boot_file).to_owned();
             self.0.seen(id, Sighting::Dhcp { file });
         }
     }
 }
 
-impl Machines {
-    /// The machine that has this MAC address, as its agent reported.
-    fn owner_of(&self, mac: Mac) -> Option<ServerId> {
-        let all = self.servers.state();
-        let owner = all.iter().find(|server| macs(server).any(|known| known == mac))?;
-        owner.name_any().parse().ok()
-    }
-}
-
-/// A cache of all objects of a kind, kept up to date by a part of the process.
-fn cache<K>(process: &mut Process, part: &'static str, api: Api<K>) -> Store<K>
+/// A cache of all objects of a kind, kept up to date by a part of the process; `note` follows its events.
+fn cache<K>(
+    process: &mut Process,
+    part: &'static str,
+    api: Api<K>,
+    note: impl Fn(&watcher::Event<K>) + Send + 'static,
+) -> Store<K>
 where
     K: kube::Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
@@ -210,7 +228,7 @@ where
                 event = stream.next() => event,
             };
             match event {
-                Some(Ok(_)) => {}
+                Some(Ok(event)) => note(&event),
                 Some(Err(error)) => warn!(part, %error, "the watch is broken; it is begun anew"),
                 None => return Err(io::Error::other("the watch ended")),
             }

@@ -10,7 +10,7 @@ use controller_runtime::controller::{self, CONCURRENCY};
 use controller_runtime::events::Events;
 use controller_runtime::health::{self, Readiness, register_leadership};
 use controller_runtime::lease::{Elector, Leadership, unique_identity};
-use controller_runtime::process::{BoxError, Process, stop_on_signals};
+use controller_runtime::process::{BoxError, Process, allow_open_files, stop_on_signals};
 use controller_runtime::telemetry;
 use controller_runtime::writer::Writer;
 use crd_types::infrastructure::ServerBinding;
@@ -49,6 +49,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     telemetry::init(&args.log, args.logging_format)?;
     // reqwest and kube take the process's provider; whoever was first has installed the same one.
     rustls::crypto::ring::default_provider().install_default().ok();
+    allow_open_files(boot_services::OPEN_FILES);
     let stop = stop_on_signals().context("cannot wait for signals")?;
     let client = connect(&args).await?;
     let site = Arc::new(Site {
@@ -78,6 +79,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         client: client.clone(),
         site: site.clone(),
         identity: identity.clone(),
+        namespace: args.leader_election_namespace.clone(),
+        silence: args.timings.lifecycle().boot,
     };
     boot::start(&mut process, &mut registry, &args.boot, parts).await?;
     let parts = environment::Parts {

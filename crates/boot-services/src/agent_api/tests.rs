@@ -65,7 +65,7 @@ async fn each_refusal_has_its_code_and_says_why() {
         id: id(),
         reason: "timed out".into(),
     };
-    let cases: [(RegisterError, Code, &str); 5] = [
+    let cases: [(RegisterError, Code, &str); 6] = [
         (conflict.into(), Code::FailedPrecondition, "02:02:02:02:02:02"),
         (
             RegisterError::TooMany { count: 9, limit: 9 },
@@ -78,6 +78,11 @@ async fn each_refusal_has_its_code_and_says_why() {
             "not read",
         ),
         (failed, Code::Unavailable, "timed out"),
+        (
+            RegisterError::TooSoon(id()),
+            Code::Unavailable,
+            "less than a minute ago",
+        ),
         (RegisterError::Unknown(id()), Code::NotFound, UUID),
     ];
     for (error, code, text) in cases {
@@ -97,7 +102,7 @@ async fn each_refusal_has_its_code_and_says_why() {
     for (outcome, count) in [
         ("not-taken", 1),
         ("limit", 1),
-        ("unavailable", 2),
+        ("unavailable", 3),
         ("unknown", 1),
         ("invalid", 1),
     ] {

@@ -13,27 +13,34 @@ use crd_types::metal::{BootSighting, BootStatus, Server};
 use hardware_types::ServerId;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::ResourceExt as _;
 use kube::runtime::reflector::{ObjectRef, Store};
+use lifecycle::boot::Answer;
+use lifecycle::{HandsOff, Observed, hands_off};
 use serde_json::json;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::server::facts::{Site, boot_view};
+
 /// From a sighting to its write, so that the steps of one boot are one write; and between writes of one Server.
 const PAUSE: Duration = Duration::from_secs(2);
+/// What could not be written so often is dropped: some twenty seconds of an API server that is down, or of others who
+/// write the same Server.
+const TRIES: u32 = 10;
 /// Machines without a Server whose sightings are kept, until they register; those of more are dropped.
 const STRANGERS: usize = 4096;
 /// How long they are kept.
 const FORGET: Duration = Duration::from_mins(10);
 /// The same step again within this time is the same boot.
 const SAME_BOOT: Duration = Duration::from_secs(10);
-/// The same question or report without a boot in between is not news for this long.
+/// The same report, or question of a machine that waits, without a boot in between is not news for this long.
 const SAME_NEWS: Duration = Duration::from_mins(10);
 
 /// Sightings that wait to be written.
 pub(super) struct Evidence {
     servers: Store<Server>,
+    site: Arc<Site>,
     waiting: Mutex<Waiting>,
     news: Notify,
 }
@@ -41,16 +48,42 @@ pub(super) struct Evidence {
 #[derive(Default)]
 struct Waiting {
     /// Of Servers: as many as there are.
-    known: HashMap<ServerId, BootStatus>,
+    known: HashMap<ServerId, Seen>,
     /// Of machines that may become Servers.
-    strangers: HashMap<ServerId, BootStatus>,
+    strangers: HashMap<ServerId, Seen>,
+}
+
+/// What a machine was seen doing since that was last written.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Seen {
+    boot: BootStatus,
+    /// It was told to wait: it asks again without a boot in between.
+    waits: bool,
+    /// How often it could not be written.
+    failures: u32,
+}
+
+impl Seen {
+    /// With what was seen after it.
+    fn then(&self, later: &Self) -> Self {
+        Self {
+            waits: if later.boot.ipxe.is_some() {
+                later.waits
+            } else {
+                self.waits
+            },
+            failures: self.failures.max(later.failures),
+            boot: merged(&self.boot, later),
+        }
+    }
 }
 
 impl Evidence {
     /// Nothing was seen yet of any machine.
-    pub(super) fn new(servers: Store<Server>) -> Self {
+    pub(super) fn new(servers: Store<Server>, site: Arc<Site>) -> Self {
         Self {
             servers,
+            site,
             waiting: Mutex::default(),
             news: Notify::new(),
         }
@@ -73,9 +106,12 @@ impl Evidence {
             what: sighting.to_string(),
         });
         match sighting {
-            Sighting::Dhcp { .. } => entry.dhcp = seen,
-            Sighting::Asked { .. } => entry.ipxe = seen,
-            Sighting::Agent => entry.agent = seen,
+            Sighting::Dhcp { .. } => entry.boot.dhcp = seen,
+            Sighting::Asked { answer, .. } => {
+                entry.boot.ipxe = seen;
+                entry.waits = matches!(answer, Answer::Wait(_));
+            }
+            Sighting::Agent => entry.boot.agent = seen,
         }
         drop(waiting);
         self.news.notify_one();
@@ -92,44 +128,63 @@ impl Evidence {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(PAUSE) => {}
             }
-            for (server, seen) in self.due(Timestamp::now()) {
+            for (id, server, seen) in self.due(Timestamp::now()) {
                 let before = server.status.as_ref().and_then(|status| status.boot.clone());
                 let before = before.unwrap_or_default();
                 let boot = merged(&before, &seen);
                 if boot == before {
                     continue;
                 }
-                match writer.status(&*server, &json!({ "boot": boot })).await {
-                    // It is gone, or another of its name is there.
-                    Ok(_) | Err(WriteError::Stale { .. }) => {}
-                    // Evidence is a help, not a fact to build on: it is not kept for another try.
-                    Err(error) => {
-                        warn!(server = server.name_any(), %error, "what it was seen booting is not recorded");
-                    }
+                // Other replicas write here, too: a step is added to what they wrote, or nothing is written.
+                if let Err(error) = writer.transition(&*server, &json!({ "boot": boot })).await {
+                    self.keep(id, seen, &error);
                 }
             }
         }
     }
 
+    /// Puts back what could not be written, for another try a little later.
+    fn keep(&self, id: ServerId, mut seen: Seen, error: &WriteError) {
+        seen.failures += 1;
+        if seen.failures >= TRIES {
+            warn!(server = %id, %error, "what it was seen booting is not recorded");
+            return;
+        }
+        let mut waiting = self.lock();
+        let later = waiting.known.remove(&id).unwrap_or_default();
+        waiting.known.insert(id, seen.then(&later));
+        drop(waiting);
+        self.news.notify_one();
+    }
+
     /// Takes out what there is of Servers, those that were strangers included.
-    fn due(&self, now: Timestamp) -> Vec<(Arc<Server>, BootStatus)> {
+    fn due(&self, now: Timestamp) -> Vec<(ServerId, Arc<Server>, Seen)> {
         let mut waiting = self.lock();
         let Waiting { known, strangers } = &mut *waiting;
-        let mut due = Vec::new();
         strangers.retain(|id, seen| {
-            let Some(server) = self.server(*id) else {
-                let steps = [&seen.dhcp, &seen.ipxe, &seen.agent];
+            if self.server(*id).is_none() {
+                let steps = [&seen.boot.dhcp, &seen.boot.ipxe, &seen.boot.agent];
                 let last = steps.into_iter().flatten().map(|step| step.at.0).max();
                 return last.is_some_and(|last| is_within(last, now, FORGET));
-            };
+            }
             let later = known.remove(id).unwrap_or_default();
-            due.push((server, merged(seen, &later)));
+            known.insert(*id, seen.then(&later));
             false
         });
-        for (id, seen) in known.drain() {
-            due.extend(self.server(id).map(|server| (server, seen)));
-        }
-        due
+        let due = known.drain().filter_map(|(id, seen)| {
+            let server = self.server(id).filter(|server| !self.is_foreign(server))?;
+            Some((id, server, seen))
+        });
+        due.collect()
+    }
+
+    /// Nothing is written to a Server of another installation, paused or not.
+    fn is_foreign(&self, server: &Server) -> bool {
+        let observed = Observed {
+            paused: false,
+            ..boot_view(server, &self.site, false).observed
+        };
+        hands_off(&observed) == Some(HandsOff::Foreign)
     }
 
     fn server(&self, id: ServerId) -> Option<Arc<Server>> {
@@ -142,26 +197,23 @@ impl Evidence {
 }
 
 /// What the Server is to say: the newer of each step, repeats within one boot left as they were.
-fn merged(before: &BootStatus, seen: &BootStatus) -> BootStatus {
+fn merged(before: &BootStatus, seen: &Seen) -> BootStatus {
+    let Seen {
+        boot: seen, waits, ..
+    } = seen;
     let dhcp = newer(before.dhcp.as_ref(), seen.dhcp.as_ref(), SAME_BOOT);
-    let booted_since = |step: Option<&BootSighting>| {
-        let boot = dhcp.as_ref().map(|dhcp| dhcp.at.0);
-        step.is_some_and(|step| boot > Some(step.at.0))
+    // Whether the machine booted since it was seen at `step`, by what it did at earlier ones.
+    let booted_since = |step: Option<&BootSighting>, earlier: &[Option<&BootSighting>]| {
+        let last = earlier.iter().flatten().map(|sighting| sighting.at.0).max();
+        step.is_some_and(|step| last > Some(step.at.0))
     };
-    let same = |step: Option<&BootSighting>| if booted_since(step) { SAME_BOOT } else { SAME_NEWS };
-    BootStatus {
-        ipxe: newer(
-            before.ipxe.as_ref(),
-            seen.ipxe.as_ref(),
-            same(before.ipxe.as_ref()),
-        ),
-        agent: newer(
-            before.agent.as_ref(),
-            seen.agent.as_ref(),
-            same(before.agent.as_ref()),
-        ),
-        dhcp,
-    }
+    let asks_again = *waits && !booted_since(before.ipxe.as_ref(), &[dhcp.as_ref()]);
+    let same = if asks_again { SAME_NEWS } else { SAME_BOOT };
+    let ipxe = newer(before.ipxe.as_ref(), seen.ipxe.as_ref(), same);
+    let runs_on = !booted_since(before.agent.as_ref(), &[dhcp.as_ref(), ipxe.as_ref()]);
+    let same = if runs_on { SAME_NEWS } else { SAME_BOOT };
+    let agent = newer(before.agent.as_ref(), seen.agent.as_ref(), same);
+    BootStatus { dhcp, ipxe, agent }
 }
 
 fn newer(before: Option<&BootSighting>, seen: Option<&BootSighting>, same: Duration) -> Option<BootSighting> {
@@ -186,7 +238,7 @@ fn is_within(earlier: Timestamp, later: Timestamp, time: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use kube::runtime::{reflector, watcher};
-    use lifecycle::boot::{Answer, Why};
+    use lifecycle::boot::Why;
 
     use super::*;
 
@@ -196,15 +248,20 @@ mod tests {
 
     fn evidence() -> (Evidence, reflector::store::Writer<Server>) {
         let (servers, writer) = reflector::store();
-        (Evidence::new(servers), writer)
+        let installation = "here".into();
+        (Evidence::new(servers, Arc::new(Site { installation })), writer)
     }
 
-    fn seen(sightings: &[(i64, Sighting)]) -> BootStatus {
+    fn seen(sightings: &[(i64, Sighting)]) -> Seen {
         let (evidence, _writer) = evidence();
         for (second, sighting) in sightings {
             evidence.note(id(), sighting, at(*second));
         }
         evidence.lock().strangers.remove(&id()).unwrap()
+    }
+
+    fn written(sightings: &[(i64, Sighting)]) -> BootStatus {
+        merged(&BootStatus::default(), &seen(sightings))
     }
 
     fn id() -> ServerId {
@@ -222,10 +279,10 @@ mod tests {
 
     #[test]
     fn a_boot_is_one_record_of_its_steps() {
-        let boot = seen(&[
+        let boot = written(&[
             (0, dhcp()),
             (1, dhcp()),
-            (2, asked(Answer::Agent)),
+            (2, asked(Answer::Agent { with_token: false })),
             (9, Sighting::Agent),
         ]);
         assert_eq!(boot.dhcp.unwrap().at.0, at(1));
@@ -235,7 +292,11 @@ mod tests {
 
     #[test]
     fn repeats_are_not_news_and_another_boot_is() {
-        let first = seen(&[(0, dhcp()), (1, asked(Answer::Agent)), (5, Sighting::Agent)]);
+        let first = written(&[
+            (0, dhcp()),
+            (1, asked(Answer::Agent { with_token: false })),
+            (5, Sighting::Agent),
+        ]);
         assert_eq!(
             merged(&first, &seen(&[(9, dhcp()), (300, Sighting::Agent)])),
             first
@@ -249,14 +310,68 @@ mod tests {
     #[test]
     fn a_machine_that_waits_is_not_written_at_each_of_its_questions() {
         let waits = asked(Answer::Wait(Why::Dirty));
-        let first = seen(&[(0, waits.clone())]);
+        let first = written(&[(0, waits.clone())]);
         assert_eq!(merged(&first, &seen(&[(300, waits.clone())])), first);
         assert_ne!(merged(&first, &seen(&[(601, waits)])), first);
     }
 
     #[test]
+    fn a_machine_with_ipxe_in_its_rom_shows_each_boot_by_its_question() {
+        let first = written(&[
+            (1, asked(Answer::Agent { with_token: false })),
+            (5, Sighting::Agent),
+        ]);
+        assert_eq!(first.dhcp, None);
+        let again = merged(
+            &first,
+            &seen(&[
+                (61, asked(Answer::Agent { with_token: false })),
+                (70, Sighting::Agent),
+            ]),
+        );
+        assert_eq!(again.ipxe.as_ref().unwrap().at.0, at(61));
+        assert_eq!(again.agent.as_ref().unwrap().at.0, at(70));
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_kept_under_what_was_seen_since_and_given_up_at_last() {
+        let (evidence, mut writer) = evidence();
+        let server = Server::new(&id().to_string(), crd_types::metal::ServerSpec::default());
+        writer.apply_watcher_event(&watcher::Event::Apply(server));
+        let stale = WriteError::Stale { what: "it".into() };
+        evidence.note(id(), &dhcp(), at(0));
+        let (_, _, first) = evidence.due(at(1)).remove(0);
+        evidence.note(id(), &asked(Answer::Agent { with_token: false }), at(2));
+        evidence.keep(id(), first, &stale);
+        for failures in 1..TRIES {
+            let (_, _, seen) = evidence.due(at(3)).remove(0);
+            assert_eq!(seen.failures, failures);
+            assert!(seen.boot.dhcp.is_some() && seen.boot.ipxe.is_some(), "{seen:?}");
+            evidence.keep(id(), seen, &stale);
+        }
+        assert_eq!(evidence.due(at(4)), []);
+    }
+
+    #[test]
+    fn nothing_is_written_to_a_server_of_another_installation_paused_or_not() {
+        use crd_types::names::annotations;
+        use kube::ResourceExt as _;
+        let (evidence, mut writer) = evidence();
+        let mut server = Server::new(&id().to_string(), crd_types::metal::ServerSpec::default());
+        let mut due_with = |key: &str, value: &str| {
+            server.annotations_mut().insert(key.into(), value.into());
+            writer.apply_watcher_event(&watcher::Event::Apply(server.clone()));
+            evidence.note(id(), &dhcp(), at(0));
+            evidence.due(at(1)).len()
+        };
+        assert_eq!(due_with(annotations::server::INSTALLATION, "here"), 1);
+        assert_eq!(due_with(annotations::server::INSTALLATION, "elsewhere"), 0);
+        assert_eq!(due_with(annotations::PAUSE, ""), 0);
+    }
+
+    #[test]
     fn late_news_of_another_replica_do_not_replace_newer_ones() {
-        let newer = seen(&[(100, dhcp())]);
+        let newer = written(&[(100, dhcp())]);
         let file = "snp.efi".into();
         let late = seen(&[(50, Sighting::Dhcp { file })]);
         assert_eq!(merged(&newer, &late), newer);
@@ -266,13 +381,15 @@ mod tests {
     fn what_a_stranger_did_is_kept_until_it_is_a_server_or_forgotten() {
         let (evidence, mut writer) = evidence();
         evidence.note(id(), &dhcp(), at(0));
-        evidence.note(id(), &asked(Answer::Agent), at(1));
+        evidence.note(id(), &asked(Answer::Agent { with_token: false }), at(1));
         assert_eq!(evidence.due(at(2)).len(), 0);
         let server = Server::new(&id().to_string(), crd_types::metal::ServerSpec::default());
         writer.apply_watcher_event(&watcher::Event::Apply(server));
         evidence.note(id(), &Sighting::Agent, at(3));
         let due = evidence.due(at(4));
-        let [(_, boot)] = &due[..] else { panic!("{due:?}") };
+        let [(_, _, Seen { boot, .. })] = &due[..] else {
+            panic!("{due:?}")
+        };
         assert!(boot.dhcp.is_some() && boot.ipxe.is_some() && boot.agent.is_some());
         assert_eq!(evidence.due(at(5)).len(), 0);
 

@@ -73,7 +73,9 @@ impl Keys {
         let Ok(digest) = BASE64_URL_SAFE_NO_PAD.decode(token.secret()) else {
             return false;
         };
-        let mut keys = [Some(&self.present), self.previous.as_ref()].into_iter().flatten();
+        let mut keys = [Some(&self.present), self.previous.as_ref()]
+            .into_iter()
+            .flatten();
         keys.any(|key| signed(key, server, window).verify_slice(&digest).is_ok())
     }
 }

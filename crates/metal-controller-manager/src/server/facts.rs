@@ -12,7 +12,7 @@ use lifecycle::boot::View;
 use lifecycle::{BmcIdentity, HandsOff, IdentityVerdict, Observed, compare_identity};
 use power_manager::Info;
 
-use super::observed::is_clean;
+use super::observed::{facts, is_clean, is_registered, wipe_failed};
 use super::status::condition;
 
 /// Where this manager runs.
@@ -57,6 +57,8 @@ pub(crate) fn boot_view(server: &Server, site: &Site, bound: bool) -> View {
         },
         confirmed: false,
     };
+    // A fact that cannot be read proves nothing: no window, no wipe.
+    let facts = facts(server).ok();
     View {
         observed: observe(
             server,
@@ -68,6 +70,14 @@ pub(crate) fn boot_view(server: &Server, site: &Site, bound: bool) -> View {
         clean: is_clean(server),
         macs: macs(server).collect(),
         registered: server.spec.hardware.is_some(),
+        reported: is_registered(server),
+        wipe_due: facts.as_ref().and_then(|facts| {
+            let due = facts.due();
+            due.filter(|_| !facts.is_clean())
+        }),
+        wipe_failed: wipe_failed(server),
+        window: facts.and_then(|facts| facts.window),
+        has_driver: server.spec.bmc.is_some(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What `lifecycle::server` is asked about: a Server, its BMC and its agent as they were seen.
 
+use boot_services::TOLD_AGENT;
 use crd_types::metal::{Server, WipedDisk};
 use crd_types::names::annotations::server as keys;
 use hardware_types::inventory::Disk;
@@ -94,9 +95,7 @@ pub(crate) fn observed(
             began: intent.last_sent.unwrap_or(intent.entered),
             outcome: intent.outcome,
         }),
-        asked: boot
-            .and_then(|boot| boot.ipxe.as_ref())
-            .map(|seen| time(&seen.at)),
+        asked: asked(server),
         agent: boot
             .and_then(|boot| boot.agent.as_ref())
             .map(|seen| time(&seen.at)),
@@ -134,6 +133,33 @@ fn reported_wipe(server: &Server) -> Option<Wipe> {
         heard,
         ended,
     })
+}
+
+/// Whether the wipe that is due ended badly, and the machine did not boot since.
+pub(crate) fn wipe_failed(server: &Server) -> bool {
+    let wipe = due_wipe(server);
+    let failed = wipe.is_some_and(|wipe| matches!(wipe.ended, Some((_, Err(_)))));
+    failed && !wipe_is_tried_again(server)
+}
+
+/// Whether the machine asked what to boot since its wipe ended badly: it may do it again.
+pub(crate) fn wipe_is_tried_again(server: &Server) -> bool {
+    let ended = due_wipe(server).and_then(|wipe| wipe.ended);
+    match ended {
+        Some((at, Err(_))) => asked(server).is_some_and(|asked| asked > at),
+        _ => false,
+    }
+}
+
+fn due_wipe(server: &Server) -> Option<Wipe> {
+    let due = facts(server).ok()?.due()?;
+    reported_wipe(server).filter(|wipe| wipe.generation == due)
+}
+
+/// When the machine last asked what to boot and was given the agent.
+fn asked(server: &Server) -> Option<Time> {
+    let asked = server.status.as_ref()?.boot.as_ref()?.ipxe.as_ref()?;
+    (asked.what == TOLD_AGENT).then(|| time(&asked.at))
 }
 
 /// Whether this certificate makes the Server clean, or why not.

@@ -1,5 +1,6 @@
 use hardware_types::PowerAction;
 use lifecycle::power::Unconfirmed;
+use lifecycle::server::Why;
 use power_manager::Info;
 
 use super::*;
@@ -119,7 +120,7 @@ fn a_reading_shows_power_and_what_the_bmc_says_of_itself() {
     let server = server(&serde_json::json!({}));
     let status = status(&seen(&server, actor(read)));
     assert_eq!(status.power.as_deref(), Some("on"));
-    assert_eq!(status.phase, Some(Phase::Accepted));
+    assert_eq!(status.phase, Some(crd_types::metal::Phase::Accepted));
     let bmc = status.bmc.clone().unwrap();
     assert_eq!(
         (bmc.driver.as_deref(), bmc.firmware.as_deref()),
@@ -202,9 +203,10 @@ fn hands_off_says_why_and_what_to_do() {
     let server = server(&serde_json::json!({}));
     let mut seen = seen(&server, Contact::Silent);
     seen.hands_off = Some(HandsOff::Paused);
+    seen.plan = plan(Phase::HandsOff, Why::HandsOff(HandsOff::Paused));
     seen.refusal = Some(Refusal::HandsOff(HandsOff::Paused));
     let status = status(&seen);
-    assert_eq!(status.phase, Some(Phase::HandsOff));
+    assert_eq!(status.phase, Some(crd_types::metal::Phase::HandsOff));
     let (holds, reason, message) = says(&status, names::HANDS_OFF);
     assert_eq!((holds.as_str(), reason.as_str()), ("True", "Paused"));
     assert!(message.contains("remove the pause"), "{message}");
