@@ -16,14 +16,14 @@ const LEASES: (Ipv4Addr, Ipv4Addr) = (Ipv4Addr::new(10, 77, 0, 100), Ipv4Addr::n
 const BOOTED: Duration = Duration::from_mins(2);
 
 /// The lab with a manager that boots machines.
-struct Site {
+pub(crate) struct Site {
     lab: Lab,
-    machines: Machines,
-    manager: Process,
+    pub(crate) machines: Machines,
+    pub(crate) manager: Process,
 }
 
 impl Site {
-    async fn start(bed: &Bed, flags: &[&str]) -> anyhow::Result<Self> {
+    pub(crate) async fn start(bed: &Bed, flags: &[&str]) -> anyhow::Result<Self> {
         for machine in Machine::ALL {
             // A test that failed may have left it.
             server(machine).delete(bed.client()).await?;
@@ -47,8 +47,19 @@ impl Site {
         what: &str,
         holds: impl Fn(&Value) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
+        self.until_within(bed, machine, what, BOOTED, holds).await
+    }
+
+    pub(crate) async fn until_within(
+        &self,
+        bed: &Bed,
+        machine: Machine,
+        what: &str,
+        deadline: Duration,
+        holds: impl Fn(&Value) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         let what = format!("{}: {what}", machine.bmc());
-        bed.wait_for(&what, BOOTED, &[server(machine)], || async {
+        bed.wait_for(&what, deadline, &[server(machine)], || async {
             let object = server(machine)
                 .get(bed.client())
                 .await?
@@ -66,11 +77,11 @@ impl Site {
     }
 }
 
-fn server(machine: Machine) -> Object {
+pub(crate) fn server(machine: Machine) -> Object {
     Object::cluster("metal.sidero.dev/v1alpha2", "Server", machine.name())
 }
 
-fn is(what: &str, value: &Value, want: &Value) -> anyhow::Result<()> {
+pub(crate) fn is(what: &str, value: &Value, want: &Value) -> anyhow::Result<()> {
     anyhow::ensure!(value == want, "{what} is {value}, not {want}");
     Ok(())
 }
@@ -225,7 +236,7 @@ pub(crate) async fn a_machine_that_nobody_accepts_goes_on_to_its_disk(bed: &Bed)
     end(bed, site).await
 }
 
-async fn end(bed: &Bed, site: Site) -> anyhow::Result<()> {
+pub(crate) async fn end(bed: &Bed, site: Site) -> anyhow::Result<()> {
     let by_itself = site.manager.stop(Duration::from_secs(11))?;
     anyhow::ensure!(
         by_itself,
