@@ -131,9 +131,11 @@ fn fleet(bed: &Bed) -> String {
 
 /// A Server that its agent reported.
 async fn create(bed: &Bed, name: &str, port: Option<u16>, accepted: bool) -> anyhow::Result<()> {
-    let bmc = port.map(|port| json!({"endpoint": bed.run().network().inside(), "port": port}));
-    let server = json!({"apiVersion": METAL, "kind": "Server", "metadata": {"name": name},
-        "spec": {"accepted": accepted, "bmc": bmc}});
+    let mut spec = json!({ "accepted": accepted });
+    if let Some(port) = port {
+        spec["bmc"] = json!({"endpoint": bed.run().network().inside(), "port": port});
+    }
+    let server = json!({"apiVersion": METAL, "kind": "Server", "metadata": {"name": name}, "spec": spec});
     servers(bed.client())
         .patch(name, &PatchParams::apply("agent-api"), &Patch::Apply(server))
         .await?;
