@@ -48,6 +48,13 @@ pub(crate) fn is_registered(server: &Server) -> bool {
     })
 }
 
+/// When a report of its agent last changed something: it is written at once, what it is seen doing a little later.
+fn last_report(server: &Server) -> Option<Time> {
+    let entries = server.metadata.managed_fields.iter().flatten();
+    let ours = entries.filter(|entry| entry.manager.as_deref() == Some(AGENT_API));
+    ours.filter_map(|entry| entry.time.as_ref()).map(time).max()
+}
+
 /// A client said that it is clean, as of a machine that never had an agent.
 pub(crate) fn is_marked_clean(server: &Server, facts: &Facts) -> bool {
     let said = server.status.as_ref().and_then(|status| status.is_clean);
@@ -98,7 +105,8 @@ pub(crate) fn observed(
         asked: asked(server),
         agent: boot
             .and_then(|boot| boot.agent.as_ref())
-            .map(|seen| time(&seen.at)),
+            .map(|seen| time(&seen.at))
+            .max(last_report(server)),
         wipe: reported_wipe(server),
         since,
     }

@@ -122,6 +122,10 @@ const ROOMY: Timings = Timings {
     reset: Duration::from_secs(20),
     reading_gap: Duration::from_millis(60),
     rest: Duration::from_millis(200),
+    // of no power command
+    boot: Duration::ZERO,
+    agent_grace: Duration::ZERO,
+    window: Duration::ZERO,
 };
 
 /// Deadlines for tests that wait until one has passed.

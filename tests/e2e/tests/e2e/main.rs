@@ -71,7 +71,8 @@ fn main() {
         beside waits: a_failed_wait_shows_objects_conditions_and_logs, the_written_kubeconfigs_work_from_a_terminal;
         beside writers: a_status_is_written_once_and_others_keep_theirs, a_stale_transition_is_refused;
         alone discovery: two_machines_that_are_switched_on_become_servers, a_machine_that_nobody_accepts_goes_on_to_its_disk;
-        alone wipe: an_accepted_machine_is_wiped_switched_off_and_available;
+        alone wipe: a_disk_that_vanished_fails_the_wipe_until_it_is_waived, a_machine_that_somebody_has_is_not_wiped,
+            an_accepted_machine_is_wiped_switched_off_and_available;
         alone api: documented_samples_apply;
         alone clusters: a_killed_manager_goes_on_where_it_was, the_api_server_and_etcd_come_back_with_their_data;
     ];

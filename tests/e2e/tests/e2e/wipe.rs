@@ -3,12 +3,19 @@
 
 use std::time::Duration;
 
+use agent_protocol::Token;
+use agent_protocol::api::{
+    DiskResult, HeartbeatRequest, MarkServerAsWipedRequest, MarkServerAsWipedResponse, Order, PollRequest,
+    PollResponse, StorageDevice, StorageInformation, WipedDisk,
+};
 use anyhow::Context;
 use serde_json::{Value, json};
-use testbed::Bed;
 use testbed::lab::{Found, Machine, Mark};
+use testbed::{Bed, until};
+use tonic::{Code, Request, Status};
 
 use crate::discovery::{Site, end, is, server};
+use crate::registration::{self, id, mac, report};
 
 /// Two machines that boot, wipe and are switched off on emulated processors; about 60 s alone.
 const WIPED: Duration = Duration::from_mins(5);
@@ -33,16 +40,21 @@ pub(crate) async fn an_accepted_machine_is_wiped_switched_off_and_available(bed:
             let serial = &server["spec"]["hardware"]["system"]["serialNumber"];
             is("serial number", serial, &json!(machine.serial_number()))
         };
-        site.until_within(bed, machine, "it registered", REGISTERED, registered).await?;
+        site.until_within(bed, machine, "it registered", REGISTERED, registered)
+            .await?;
     }
     // The first one is off when it is accepted. The agent of the second one waits, and is told to wipe without another boot.
     site.machines.power(Machine::First, "off").await?;
-    site.machines.until_serial(Machine::Second, "not accepted", REGISTERED).await?;
+    site.machines
+        .until_serial(Machine::Second, "not accepted", REGISTERED)
+        .await?;
     let servers = include_str!("../../../testbed/src/first_machines/servers.yaml");
-    bed.apply(&servers.replace("ADDRESS", &bed.run().network().inside().to_string())).await?;
+    bed.apply(&servers.replace("ADDRESS", &bed.run().network().inside().to_string()))
+        .await?;
     for machine in Machine::ALL {
         let available = |server: &Value| is("phase", &server["status"]["phase"], &json!("Available"));
-        site.until_within(bed, machine, "it is available", WIPED, available).await?;
+        site.until_within(bed, machine, "it is available", WIPED, available)
+            .await?;
         says_what_was_done(bed, machine).await?;
     }
     let boots = [(Machine::First, 2), (Machine::Second, 1)];
@@ -58,7 +70,10 @@ pub(crate) async fn an_accepted_machine_is_wiped_switched_off_and_available(bed:
 
 /// Facts, status and certificate of a machine that was wiped.
 async fn says_what_was_done(bed: &Bed, machine: Machine) -> anyhow::Result<()> {
-    let object = server(machine).get(bed.client()).await?.context("no such Server")?;
+    let object = server(machine)
+        .get(bed.client())
+        .await?
+        .context("no such Server")?;
     let annotations = object.metadata.annotations.clone().unwrap_or_default();
     let fact = |key: &str| annotations.get(&format!("metal.sidero.dev/{key}")).cloned();
     anyhow::ensure!(
@@ -84,10 +99,18 @@ async fn says_what_was_done(bed: &Bed, machine: Machine) -> anyhow::Result<()> {
     let disks = wipe["disks"].as_array().context("no certificate")?;
     anyhow::ensure!(disks.len() == 1, "{wipe}");
     let disk = &disks[0];
-    is("serial number", &disk["serialNumber"], &json!(machine.disk_serial_number()))?;
+    is(
+        "serial number",
+        &disk["serialNumber"],
+        &json!(machine.disk_serial_number()),
+    )?;
     is("result", &disk["result"], &json!("Wiped"))?;
     is("partitions", &disk["partitions"], &json!(2))?;
-    is("discarded", &disk["discarded"], &json!(machine == Machine::Second))?;
+    is(
+        "discarded",
+        &disk["discarded"],
+        &json!(machine == Machine::Second),
+    )?;
     // both ends of the disk and of two partitions, the first of which begins where the disk's first MiB ends
     is("zeroed bytes", &disk["zeroedBytes"], &json!(6 << 20))?;
     let remains = disk["remains"].as_str().unwrap_or_default();
@@ -98,15 +121,23 @@ async fn says_what_was_done(bed: &Bed, machine: Machine) -> anyhow::Result<()> {
 /// The simulator's record: so many power-ons, the first by a human, and off at the end by the manager.
 async fn was_switched(site: &Site, machine: Machine, boots: usize) -> anyhow::Result<()> {
     let log = site.machines.get("/power-log").await?;
-    let log = log["entries"].as_array().context("the power log has no entries")?;
-    let ours = log.iter().filter(|line| line["bmc"] == machine.bmc() && line["event"] == "effect");
+    let log = log["entries"]
+        .as_array()
+        .context("the power log has no entries")?;
+    let ours = log
+        .iter()
+        .filter(|line| line["bmc"] == machine.bmc() && line["event"] == "effect");
     let edges: Vec<_> = ours
         .filter(|line| line["before"] != line["after"])
         .filter_map(|line| Some((line["actor"].as_str()?, line["after"].as_str()?)))
         .filter(|(_, after)| ["on", "off"].contains(after))
         .collect();
     let ons = edges.iter().filter(|(_, after)| *after == "on").count();
-    anyhow::ensure!(ons == boots, "{} was switched on {ons} times: {edges:?}", machine.bmc());
+    anyhow::ensure!(
+        ons == boots,
+        "{} was switched on {ons} times: {edges:?}",
+        machine.bmc()
+    );
     anyhow::ensure!(
         edges.first() == Some(&("operator", "on")) && edges.last() == Some(&("admin", "off")),
         "{edges:?}"
@@ -135,7 +166,11 @@ fn looks_wiped(site: &Site, machine: Machine, marks: &[Mark]) -> anyhow::Result<
     }
     for (place, offset) in [("partition table", 512), ("its backup", (1 << 30) - 512)] {
         let bytes = site.machines.read_disk(machine, offset, 512)?;
-        anyhow::ensure!(bytes.iter().all(|byte| *byte == 0), "{}: {place} is there", machine.bmc());
+        anyhow::ensure!(
+            bytes.iter().all(|byte| *byte == 0),
+            "{}: {place} is there",
+            machine.bmc()
+        );
     }
     Ok(())
 }
@@ -154,4 +189,203 @@ fn shows_no_token(site: &Site) -> anyhow::Result<()> {
         "the manager's log has the token in it"
     );
     Ok(())
+}
+
+/// A machine that this test plays: two disks, no BMC.
+struct Played<'a> {
+    site: &'a registration::Site<'a>,
+    id: String,
+    token: Option<Token>,
+}
+
+impl<'a> Played<'a> {
+    async fn registers(site: &'a registration::Site<'a>, id: String) -> anyhow::Result<Self> {
+        let mut report = report(&id, mac(7), "SN-7");
+        let hardware = report.hardware.as_mut().context("the report has hardware")?;
+        let device = |name: &str| StorageDevice {
+            size: 1 << 30,
+            serial: format!("serial-{name}"),
+            device_name: format!("/dev/{name}"),
+            ..StorageDevice::default()
+        };
+        hardware.storage = Some(StorageInformation {
+            devices: vec![device("sda"), device("sdb")],
+            ..StorageInformation::default()
+        });
+        site.agent.clone().create_server(report).await?;
+        Ok(Self {
+            site,
+            id,
+            token: None,
+        })
+    }
+
+    fn call<T>(&self, message: T) -> anyhow::Result<Request<T>> {
+        let mut request = Request::new(message);
+        if let Some(token) = &self.token {
+            request
+                .metadata_mut()
+                .insert("authorization", token.bearer().parse()?);
+        }
+        Ok(request)
+    }
+
+    async fn polls(&self) -> anyhow::Result<PollResponse> {
+        let request = self.call(PollRequest {
+            uuid: self.id.clone(),
+            boot_mac: mac(7).to_string(),
+            waited_seconds: 1,
+        })?;
+        Ok(self.site.agent.clone().poll(request).await?.into_inner())
+    }
+
+    /// Polls until it has a token, and then until it is ordered to wipe; returns the generation.
+    async fn until_ordered(&mut self) -> anyhow::Result<u64> {
+        let deadline = Duration::from_secs(30);
+        let given = until("a poll brings a token", deadline, || async {
+            Ok(Token::new(&self.polls().await?.token))
+        });
+        self.token = Some(given.await?);
+        until("a poll with the token brings the order", deadline, || async {
+            let answer = self.polls().await?;
+            let generation = answer.wipe.as_ref().map(|wipe| wipe.generation);
+            anyhow::ensure!(answer.order() == Order::Wipe, "{answer:?}");
+            Ok(generation)
+        })
+        .await
+    }
+
+    async fn beats(&self, generation: u64) -> anyhow::Result<Result<(), Status>> {
+        let request = self.call(HeartbeatRequest {
+            uuid: self.id.clone(),
+            generation,
+            percent: 50,
+            doing: "/dev/sda".into(),
+        })?;
+        Ok(self.site.agent.clone().heartbeat(request).await.map(drop))
+    }
+
+    /// Reports these of its disks as wiped.
+    async fn reports(&self, generation: u64, disks: &[&str]) -> anyhow::Result<MarkServerAsWipedResponse> {
+        let disk = |name: &&str| WipedDisk {
+            device_name: format!("/dev/{name}"),
+            serial: format!("serial-{name}"),
+            size: 1 << 30,
+            result: DiskResult::Wiped.into(),
+            zeroed_bytes: 2 << 20,
+            ..WipedDisk::default()
+        };
+        let request = self.call(MarkServerAsWipedRequest {
+            uuid: self.id.clone(),
+            generation,
+            disks: disks.iter().map(disk).collect(),
+        })?;
+        Ok(self
+            .site
+            .agent
+            .clone()
+            .mark_server_as_wiped(request)
+            .await?
+            .into_inner())
+    }
+
+    async fn accept(&self, bed: &Bed) -> anyhow::Result<()> {
+        let patch = r#"{"spec":{"accepted":true}}"#;
+        crate::shell::kubectl(bed, &["patch", "server", &self.id, "--type=merge", "-p", patch])?;
+        Ok(())
+    }
+}
+
+pub(crate) async fn a_disk_that_vanished_fails_the_wipe_until_it_is_waived(bed: &Bed) -> anyhow::Result<()> {
+    let site = registration::Site::start(bed, &[]).await?;
+    let mut machine = Played::registers(&site, id(7)).await?;
+    let early = machine.beats(1).await?;
+    anyhow::ensure!(
+        early
+            .as_ref()
+            .is_err_and(|no| no.code() == Code::FailedPrecondition),
+        "{early:?}"
+    );
+    machine.accept(bed).await?;
+    let generation = machine.until_ordered().await?;
+    anyhow::ensure!(generation == 1, "wipe {generation} is ordered");
+    machine
+        .beats(1)
+        .await?
+        .context("a heartbeat of the wipe that is due")?;
+    site.until_server(&machine.id, "its progress is shown", |server| {
+        server["status"]["wipe"]["progress"] == "50 %: /dev/sda" && server["status"]["phase"] == "Wiping"
+    })
+    .await?;
+
+    let missing = machine.reports(1, &["sda"]).await?;
+    anyhow::ensure!(
+        !missing.done && missing.reason.contains("serial-sdb"),
+        "{missing:?}"
+    );
+    site.until_server(&machine.id, "the missing disk is named", |server| {
+        let why = server["status"]["phaseReason"].as_str().unwrap_or_default();
+        server["status"]["phase"] == "Error" && why.contains("/dev/sdb (serial number serial-sdb)")
+    })
+    .await?;
+    let told = machine.polls().await?;
+    anyhow::ensure!(
+        told.order() == Order::Wait && told.reason.contains("failed"),
+        "{told:?}"
+    );
+
+    // A human says that it is gone for good: the wipe that was done counts.
+    let waiver = r#"{"spec":{"wipe":{"waivedSerialNumbers":["serial-sdb"]}}}"#;
+    crate::shell::kubectl(
+        bed,
+        &["patch", "server", &machine.id, "--type=merge", "-p", waiver],
+    )?;
+    site.until_server(&machine.id, "it is available, by hand", |server| {
+        let why = server["status"]["phaseReason"].as_str().unwrap_or_default();
+        server["status"]["phase"] == "Available" && why.contains("no BMC can say")
+    })
+    .await?;
+    // The window is closed: the token is dead, and the agent restarts the machine.
+    let late = machine.beats(1).await?;
+    anyhow::ensure!(
+        late.as_ref().is_err_and(|no| no.code() == Code::PermissionDenied),
+        "{late:?}"
+    );
+    let told = machine.polls().await?;
+    anyhow::ensure!(told.order() == Order::Reboot, "{told:?}");
+    let story = crate::shell::kubectl(bed, &["describe", "server", &machine.id])?;
+    for event in ["Wipe failed", "Server wiped via agent."] {
+        anyhow::ensure!(story.contains(event), "{story}");
+    }
+    site.forget(&[&machine.id]).await
+}
+
+pub(crate) async fn a_machine_that_somebody_has_is_not_wiped(bed: &Bed) -> anyhow::Result<()> {
+    let site = registration::Site::start(bed, &[]).await?;
+    let mut machine = Played::registers(&site, id(8)).await?;
+    let claim = json!({
+        "apiVersion": "infrastructure.cluster.x-k8s.io/v1alpha3", "kind": "MetalMachine",
+        "metadata": { "namespace": "default", "name": "worker-8" },
+        "spec": { "serverRef": { "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "Server", "name": machine.id } },
+    });
+    bed.apply(&claim.to_string()).await?;
+    machine.accept(bed).await?;
+    site.until_server(&machine.id, "it is said who has it", |server| {
+        let why = server["status"]["phaseReason"].as_str().unwrap_or_default();
+        why.contains("MetalMachine default/worker-8 names this Server")
+    })
+    .await?;
+    let told = machine.polls().await?;
+    anyhow::ensure!(told.token.is_empty() && told.order() == Order::Wait, "{told:?}");
+    let claim = testbed::Object::namespaced(
+        "infrastructure.cluster.x-k8s.io/v1alpha3",
+        "MetalMachine",
+        "default",
+        "worker-8",
+    );
+    claim.delete(bed.client()).await?;
+    let nudge = ["annotate", "server", &machine.id, "test.example/nudge=1"];
+    crate::shell::kubectl(bed, &nudge)?;
+    anyhow::ensure!(machine.until_ordered().await? == 1);
+    site.forget(&[&machine.id]).await
 }

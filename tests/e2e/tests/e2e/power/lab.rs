@@ -63,12 +63,18 @@ pub(super) struct Lab<'a> {
     http: reqwest::Client,
     /// The replica that leads.
     pub(super) manager: Process,
+    /// Where it answers machines.
+    pub(super) services: String,
     sim: Process,
     _one: MutexGuard<'static, ()>,
 }
 
 impl<'a> Lab<'a> {
     pub(super) async fn start(bed: &'a Bed) -> anyhow::Result<Self> {
+        Self::start_with(bed, &[]).await
+    }
+
+    pub(super) async fn start_with(bed: &'a Bed, flags: &[&str]) -> anyhow::Result<Self> {
         let one = ONE.lock().await;
         for machine in [A, B, C] {
             // A test that failed may have left it.
@@ -93,10 +99,12 @@ bmcs:
             A.name, B.name
         );
         let sim = bed.start_part("bmc-sim", bed.bmc_sim("bmc-sim", &fleet, CONTROL)?)?;
+        let (manager, services) = manager(bed, flags)?;
         let this = Self {
             bed,
             http: reqwest::Client::new(),
-            manager: manager(bed)?,
+            manager,
+            services,
             sim,
             _one: one,
         };
@@ -107,7 +115,7 @@ bmcs:
 
     /// Another replica.
     pub(super) fn another_manager(&self) -> anyhow::Result<Process> {
-        manager(self.bed)
+        manager(self.bed, &[]).map(|(manager, _)| manager)
     }
 
     /// Waits until a replica says that it runs; as long as another one leads, it follows.
@@ -343,9 +351,17 @@ fn object(machine: Machine) -> Object {
     Object::cluster("metal.sidero.dev/v1alpha2", "Server", machine.name)
 }
 
-fn manager(bed: &Bed) -> anyhow::Result<Process> {
+/// A replica, and where it answers machines.
+fn manager(bed: &Bed, flags: &[&str]) -> anyhow::Result<(Process, String)> {
     static REPLICAS: AtomicU16 = AtomicU16::new(0);
     let n = REPLICAS.fetch_add(1, Ordering::Relaxed);
-    let program = bed.metal_controller_manager(9500 + n)?.args(FLAGS);
-    bed.start_part(&format!("metal-controller-manager-{n}"), program)
+    let program = bed
+        .metal_controller_manager(9500 + n)?
+        .args(FLAGS)
+        .args(flags.iter().copied());
+    let manager = bed.start_part(&format!("metal-controller-manager-{n}"), program)?;
+    Ok((
+        manager,
+        format!("http://{}:{}", bed.run().network().inside(), 10500 + n),
+    ))
 }
