@@ -1,4 +1,4 @@
-//! The main job on one machine, as far as it is built: two simulated machines are powered, and a real
+//! The main job on one machine, as far as it is built: two simulated machines are discovered and wiped, and a real
 //! Cluster API takes a Cluster up to what it waits for.
 
 use std::process::ExitCode;
@@ -17,6 +17,10 @@ const INVENTORY: &str = "custom-columns=SERVER:.metadata.name,MANUFACTURER:.spec
     SERIAL:.spec.hardware.system.serialNumber,CORES:.spec.hardware.compute.totalCoreCount,\
     DISK:.spec.hardware.storage.devices[0].deviceName,DISKSERIAL:.spec.hardware.storage.devices[0].serialNumber,\
     MAC:.spec.hardware.network.interfaces[0].mac,ADDRESS:.status.addresses[0].address";
+/// What their wipes certify.
+const CERTIFICATE: &str = "custom-columns=SERVER:.metadata.name,WIPED:.status.wipe.disks[0].serialNumber,\
+    RESULT:.status.wipe.disks[0].result,DISCARDED:.status.wipe.disks[0].discarded,\
+    ZEROED:.status.wipe.disks[0].zeroedBytes,REMAINS:.status.wipe.disks[0].remains";
 /// How long one step of the job may take, on a noisy machine.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -74,11 +78,11 @@ impl Demo {
         tell("somebody switched both on: they booted the agent from the network and registered:");
         say(&kubectl(&bed, &["get", "servers", "-o", INVENTORY])?);
         machines.accept(&bed, PATIENCE).await?;
-        tell("a Secret is applied, both Servers are accepted with their BMCs; their power is shown:");
+        tell(
+            "a Secret is applied, both Servers are accepted with their BMCs; their agents wiped the disks, both are off, read back:",
+        );
         say(&kubectl(&bed, &["get", "servers"])?);
-        machines.switch_off(&bed, PATIENCE).await?;
-        tell("annotated metal.sidero.dev/power=off, both are off, read back:");
-        say(&kubectl(&bed, &["get", "servers"])?);
+        say(&kubectl(&bed, &["get", "servers", "-o", CERTIFICATE])?);
 
         let cluster = FirstCluster::new("default", "first");
         cluster.apply(&bed).await?;

@@ -1,12 +1,11 @@
 //! The first machines of the main job: two that boot for real, behind an IPMI and a Redfish BMC, and the manager that
-//! discovers and powers them.
+//! discovers, wipes and powers them.
 
 use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::Value;
 
-use crate::first_cluster::condition;
 use crate::lab::{Lab, Machine, Machines};
 use crate::objects::Object;
 use crate::{Bed, Process};
@@ -58,34 +57,23 @@ impl FirstMachines {
         .await
     }
 
-    /// Applies a Secret and accepts both Servers with their BMCs, and waits until their power state is known.
+    /// Applies a Secret and accepts both Servers with their BMCs, and waits until both are wiped, off and available. Their
+    /// agents run, and get their orders without another boot.
     pub async fn accept(&self, bed: &Bed, deadline: Duration) -> anyhow::Result<()> {
         let text = include_str!("first_machines/servers.yaml");
         bed.apply(&text.replace("ADDRESS", &bed.run().network().inside().to_string()))
             .await?;
-        until(bed, "both are on", deadline, |server| is_power(server, "on")).await
-    }
-
-    /// Asks for both to be switched off, and waits until that was read back.
-    pub async fn switch_off(&self, bed: &Bed, deadline: Duration) -> anyhow::Result<()> {
-        for server in Self::servers() {
-            server
-                .annotate(bed.client(), "metal.sidero.dev/power", "off")
-                .await?;
-        }
-        until(bed, "both power commands are done", deadline, |server| {
-            let done = condition(server, "PowerCommand");
-            anyhow::ensure!(done.as_deref() == Some("True"), "PowerCommand is {done:?}");
-            is_power(server, "off")
+        until(bed, "both are wiped, off and available", deadline, |server| {
+            let status = &server["status"];
+            let (phase, power) = (&status["phase"], &status["power"]);
+            anyhow::ensure!(
+                phase == "Available" && power == "off",
+                "phase {phase}, power {power}"
+            );
+            Ok(())
         })
         .await
     }
-}
-
-fn is_power(server: &Value, power: &str) -> anyhow::Result<()> {
-    let shown = &server["status"]["power"];
-    anyhow::ensure!(shown == power, "power is {shown}");
-    Ok(())
 }
 
 async fn until(

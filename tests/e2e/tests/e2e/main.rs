@@ -56,7 +56,8 @@ fn main() {
             a_request_that_was_claimed_is_carried_out_once,
             a_wrong_password_is_shown_once_whoever_leads, nothing_is_sent_to_a_machine_that_is_not_ours_to_power,
             a_dead_bmc_is_named_and_its_neighbour_is_not_delayed,
-            a_killed_manager_finishes_a_cycle_without_doubling_it;
+            a_killed_manager_finishes_a_cycle_without_doubling_it,
+            a_boot_that_never_asks_ends_off_and_the_second_try_is_wiped;
         alone registration: an_unknown_machine_gets_the_agent_once_and_becomes_a_server,
             a_report_changes_nothing_about_machines_that_are_not_its_own,
             a_machine_of_a_cluster_gets_its_disk_whatever_else_is_known_of_it,

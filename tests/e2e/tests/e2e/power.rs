@@ -1,6 +1,7 @@
 //! Power through real managers: what BMCs are told, and what users read.
 
 mod lab;
+mod player;
 
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use serde_json::json;
 use testbed::Bed;
 
 use self::lab::{A, B, C, Lab};
+use self::player::Player;
 use crate::shell::kubectl;
 
 /// Reading, claiming, two readings 3 s apart for off and again for on.
@@ -284,5 +286,43 @@ pub(crate) async fn a_killed_manager_finishes_a_cycle_without_doubling_it(bed: &
     lab.manager.begin()?;
     lab.until_condition(A, "PowerCommand", "Done", COMMAND).await?;
     assert_eq!(lab.commands(A).await?, ["off", "on"]);
+    lab.end().await
+}
+
+/// From power-on to the question what to boot; past it the machine is switched off.
+const BOOT: &str = "--server-reboot-timeout=8s";
+
+pub(crate) async fn a_boot_that_never_asks_ends_off_and_the_second_try_is_wiped(
+    bed: &Bed,
+) -> anyhow::Result<()> {
+    let lab = Lab::start_with(bed, &[BOOT, "--power-reset-deadline=4s"]).await?;
+    lab.secret("good", "admin-secret").await?;
+    let machine = Player::registers(&lab.services, A.name).await?;
+    lab.fault(A, "ignore-override", json!({ "next": 1 })).await?;
+    lab.server(A, "good", json!({ "accepted": true })).await?;
+    let (twice, thrice) = (Duration::from_mins(2), Duration::from_mins(1));
+    // The firmware passes over the override: it runs its disk, asks nothing, and is switched off at the deadline.
+    lab.until(A, "its second boot is into the network", twice, async |object| {
+        let tried = object.data["status"]["powerIntent"]["id"]
+            .as_str()
+            .unwrap_or_default();
+        Ok(tried.ends_with("-reset-2").then_some(()))
+    })
+    .await?;
+    let edges = lab.edges(A).await?;
+    anyhow::ensure!(edges[..3] == ["off>on", "on>off", "off>on"], "{edges:?}");
+    machine.boots_and_wipes(&lab.services).await?;
+    lab.until(A, "it is available", thrice, async |object| {
+        let phase = &object.data["status"]["phase"];
+        anyhow::ensure!(
+            phase == "Available",
+            "phase {phase}: {}",
+            object.data["status"]["phaseReason"]
+        );
+        Ok(Some(()))
+    })
+    .await?;
+    anyhow::ensure!(lab.edges(A).await?.last().is_some_and(|edge| edge == "on>off"));
+    anyhow::ensure!(lab.annotation(A, POWERED).await?.is_none());
     lab.end().await
 }
