@@ -10,6 +10,7 @@ use agent_protocol::api::{
 use agent_protocol::{Registration, Token};
 use hardware_types::wipe::Certificate;
 use tokio::time::{Instant, sleep, timeout};
+use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
@@ -140,7 +141,10 @@ impl<H: Host> Session<'_, H> {
             match answer.order() {
                 Order::Reboot => return Ok(answer.reason),
                 Order::Wait => self.show(format!("waiting: {}", answer.reason)),
-                Order::Wipe => self.wipe(answer.wipe.clone().unwrap_or_default().into()).await?,
+                Order::Wipe => match answer.wipe.clone().filter(|wipe| wipe.generation > 0) {
+                    Some(wipe) => self.wipe(wipe.into()).await?,
+                    None => self.show("told to wipe, and not which wipe: nothing is done".into()),
+                },
             }
             let (usual, least, most) = POLL;
             let pause = match answer.poll_seconds {
@@ -164,7 +168,13 @@ impl<H: Host> Session<'_, H> {
     /// A call, with the token if there is one.
     fn call<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
-        if let Some(value) = self.token.as_ref().and_then(|token| token.bearer().parse().ok()) {
+        let value = self
+            .token
+            .as_ref()
+            .map(|token| token.bearer().parse::<AsciiMetadataValue>());
+        if let Some(Ok(mut value)) = value {
+            // kept out of debug output and of header compression
+            value.set_sensitive(true);
             request.metadata_mut().insert("authorization", value);
         }
         request

@@ -338,7 +338,7 @@ words_schema!(Phase, free);
 /// What a machine was seen booting, step by step.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BootStatus {
-    /// Its firmware, or iPXE, last asked for a boot file.
+    /// Its firmware last asked for a boot file. iPXE does not count, not even in a ROM: it asks without a boot, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dhcp: Option<BootSighting>,
     /// iPXE last asked what to boot.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use agent_protocol::api::{HeartbeatRequest, MarkServerAsWipedRequest};
 use hardware_types::wipe::{Certificate, DiskResult, DiskWipe, WipeOrder};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tonic::Code;
 
 use super::{Fatal, Session, attempt, is_refusal, words};
 use crate::Host;
@@ -22,9 +23,13 @@ impl<H: Host> Session<'_, H> {
             .certificate
             .take()
             .filter(|done| done.generation == order.generation);
-        let certificate = match known {
-            Some(certificate) => certificate,
-            None => self.erase(&order).await,
+        let certificate = if let Some(certificate) = known {
+            certificate
+        } else {
+            let certificate = self.erase(&order).await;
+            // However long that took: the report has its own time.
+            self.last_success = Instant::now();
+            certificate
         };
         self.certificate = Some(certificate.clone());
         self.certify(certificate).await
@@ -83,7 +88,9 @@ impl<H: Host> Session<'_, H> {
         let answer = self.insist("report the wipe", message, async |client, request| {
             match client.mark_server_as_wiped(request).await {
                 Ok(answer) => Ok(Ok(answer.into_inner())),
-                Err(status) if is_refusal(&status) => Ok(Err(words(&status))),
+                Err(status) if is_refusal(&status) || status.code() == Code::NotFound => {
+                    Ok(Err(words(&status)))
+                }
                 Err(status) => Err(status),
             }
         });

@@ -196,10 +196,10 @@ pub(crate) async fn two_machines_that_are_switched_on_become_servers(bed: &Bed) 
                 &boot["ipxe"]["what"],
                 &json!("told to boot the agent"),
             )?;
-            anyhow::ensure!(
-                boot["dhcp"]["at"].is_string() && boot["agent"]["at"].is_string(),
-                "{boot}"
-            );
+            // iPXE in a ROM asks for an address as often as it likes: that is no step of a boot
+            let has_dhcp = boot["dhcp"]["at"].is_string();
+            anyhow::ensure!(has_dhcp == (machine == Machine::Second), "{boot}");
+            anyhow::ensure!(boot["agent"]["at"].is_string(), "{boot}");
             Ok(())
         })
         .await?;
