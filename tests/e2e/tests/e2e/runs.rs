@@ -15,7 +15,7 @@ const KILL_AFTER: [&str; 6] = [
     "both API servers are ready",
     "managers are ready",
     LAB_IS_UP,
-    "their power is shown",
+    "their agents wiped the disks",
     "up to what it waits for",
 ];
 

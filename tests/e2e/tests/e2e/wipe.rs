@@ -289,7 +289,7 @@ impl<'a> Played<'a> {
             .into_inner())
     }
 
-    async fn accept(&self, bed: &Bed) -> anyhow::Result<()> {
+    fn accept(&self, bed: &Bed) -> anyhow::Result<()> {
         let patch = r#"{"spec":{"accepted":true}}"#;
         crate::shell::kubectl(bed, &["patch", "server", &self.id, "--type=merge", "-p", patch])?;
         Ok(())
@@ -306,7 +306,7 @@ pub(crate) async fn a_disk_that_vanished_fails_the_wipe_until_it_is_waived(bed: 
             .is_err_and(|no| no.code() == Code::FailedPrecondition),
         "{early:?}"
     );
-    machine.accept(bed).await?;
+    machine.accept(bed)?;
     let generation = machine.until_ordered().await?;
     anyhow::ensure!(generation == 1, "wipe {generation} is ordered");
     machine
@@ -369,7 +369,7 @@ pub(crate) async fn a_machine_that_somebody_has_is_not_wiped(bed: &Bed) -> anyho
         "spec": { "serverRef": { "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "Server", "name": machine.id } },
     });
     bed.apply(&claim.to_string()).await?;
-    machine.accept(bed).await?;
+    machine.accept(bed)?;
     site.until_server(&machine.id, "it is said who has it", |server| {
         let why = server["status"]["phaseReason"].as_str().unwrap_or_default();
         why.contains("MetalMachine default/worker-8 names this Server")
