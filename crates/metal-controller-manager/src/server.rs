@@ -235,7 +235,7 @@ impl Servers {
             hands_off: view.hands_off,
             plan,
             bound: view.bound,
-            clean: observed::is_clean(server),
+            clean: observed::says_clean(server),
             contact,
             intent,
             request,

@@ -66,6 +66,13 @@ pub(crate) fn is_clean(server: &Server) -> bool {
     facts(server).is_ok_and(|facts| facts.is_clean() || is_marked_clean(server, &facts))
 }
 
+/// What is said of it: nothing, as long as it is a client's to say. A stale *no* of ours would take its word back.
+pub(crate) fn says_clean(server: &Server) -> Option<bool> {
+    let is_clients = facts(server).is_ok_and(|facts| facts.knows_no_wipe()) && !is_registered(server);
+    let clean = is_clean(server);
+    (clean || !is_clients).then_some(clean)
+}
+
 /// How its power is controlled now. Nothing can be commanded before a BMC has said whose it is (I-13).
 pub(crate) fn driver(server: &Server, report: Option<&Report>) -> Driver {
     match report {

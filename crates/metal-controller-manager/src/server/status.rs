@@ -46,7 +46,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) hands_off: Option<HandsOff>,
     pub(crate) plan: Plan,
     pub(crate) bound: bool,
-    pub(crate) clean: bool,
+    /// Not said of a machine that never had an agent: a client may say it, and its word is not overwritten.
+    pub(crate) clean: Option<bool>,
     pub(crate) contact: Contact,
     pub(crate) intent: Option<&'a Intent>,
     pub(crate) request: Option<&'a Request>,
@@ -67,13 +68,13 @@ pub(crate) fn status(seen: &Seen<'_>) -> ServerStatus {
     let power = power(seen, &before);
     ServerStatus {
         // as the original: in use and powered well, or free
-        ready: Some(match seen.plan.phase {
-            Phase::Available => true,
-            Phase::Allocated => power.as_deref() != Some("unknown"),
-            _ => false,
-        }),
+        ready: match seen.plan.phase {
+            Phase::Available => Some(true),
+            Phase::Allocated => Some(power.as_deref() != Some("unknown")),
+            _ => seen.clean.map(|_| false),
+        },
         in_use: Some(seen.bound),
-        is_clean: Some(seen.clean),
+        is_clean: seen.clean,
         power,
         phase: Some(phase(seen.plan.phase)),
         phase_reason: Some(seen.plan.why.to_string()),
@@ -303,12 +304,12 @@ fn power_cycle(seen: &Seen<'_>) -> Option<Condition> {
             names::IN_PROGRESS,
             "Server wipe in progress.".into(),
         ),
-        (Some(_), true) => (
+        (Some(_), Some(true)) => (
             ConditionStatus::True,
             names::DONE,
             "Server wiped via agent.".into(),
         ),
-        (Some(_), false) => (ConditionStatus::False, names::WAITING, seen.plan.why.to_string()),
+        (Some(_), _) => (ConditionStatus::False, names::WAITING, seen.plan.why.to_string()),
     };
     Some(make(seen, names::POWER_CYCLE, status, reason, message))
 }

@@ -64,7 +64,7 @@ fn seen(server: &Server, contact: Contact) -> Seen<'_> {
         hands_off: None,
         plan: plan(Phase::Accepted, Why::NotRegistered),
         bound: false,
-        clean: false,
+        clean: Some(false),
         contact,
         intent: None,
         request: None,
