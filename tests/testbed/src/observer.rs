@@ -179,6 +179,10 @@ impl Observer {
         while now() <= last.after(WINDOW + LOOK) && !lock(&self.state).is_idle() {
             tokio::time::sleep(LOOK).await;
         }
+        // The last test may have taken the API server away and given it back.
+        while now() <= last.after(LISTS) && !lock(&self.state).broken.is_empty() {
+            tokio::time::sleep(LOOK).await;
+        }
         self.task.abort();
         lock(&self.state).look(Time::from_millis(u64::MAX));
         self.verdict()?;

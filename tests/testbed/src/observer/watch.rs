@@ -10,7 +10,7 @@ use kube::runtime::watcher::{self, Event};
 use kube::{Client, ResourceExt as _};
 use lifecycle::Time;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::facts::Kind;
 use super::fleet::time;
@@ -18,6 +18,8 @@ use crate::objects::resource;
 
 /// Pause before a watch that broke is taken up again.
 const RETRY: Duration = Duration::from_millis(500);
+/// A watch that is taken up again says nothing until something changes; one that fails says so sooner than this.
+const WORKS: Duration = Duration::from_secs(5);
 /// A watch that is broken for so long is not kept.
 const BROKEN: Duration = Duration::from_mins(1);
 /// Namespace of our managers' leases.
@@ -70,13 +72,19 @@ pub(super) async fn watch(client: Client, kind: Kind, told: mpsc::UnboundedSende
     let mut known = Known::new(kind);
     let mut stream = std::pin::pin!(watcher::watcher(api(client, kind), watcher::Config::default()));
     let mut broken: Option<Instant> = None;
-    while let Some(event) = stream.next().await {
-        let tells = match event {
-            Ok(event) => {
+    loop {
+        let patience = broken.map_or(Duration::MAX, |_| WORKS);
+        let tells = match timeout(patience, stream.next()).await {
+            Ok(None) => return,
+            Err(_) => {
+                broken = None;
+                vec![Told::Broken(kind, None)]
+            }
+            Ok(Some(Ok(event))) => {
                 let works = broken.take().map(|_| Told::Broken(kind, None));
                 works.into_iter().chain(known.take(event)).collect()
             }
-            Err(error) => {
+            Ok(Some(Err(error))) => {
                 let since = *broken.get_or_insert_with(Instant::now);
                 tokio::time::sleep(RETRY).await;
                 let why = format!("the watch of {kind:?} is broken: {error}");
