@@ -31,6 +31,11 @@ impl Facts {
         self.due().is_some_and(|due| self.wipe_done == Some(due))
     }
 
+    /// Generation of the wipe that is due and not done.
+    pub fn undone(&self) -> Option<u64> {
+        self.due().filter(|_| !self.is_clean())
+    }
+
     /// Neither wiped here nor ever asked to be.
     pub const fn knows_no_wipe(&self) -> bool {
         self.wipe_due.is_none() && self.wipe_done.is_none()

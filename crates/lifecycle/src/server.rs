@@ -3,6 +3,7 @@
 //! [`plan`] is asked again whenever something was seen, and whoever asks does the one thing that it says and nothing
 //! else. What it says it would do to a machine's disks or power is preceded by the fact that lets a successor find it.
 
+mod step;
 mod words;
 
 #[cfg(test)]
@@ -16,6 +17,7 @@ use crate::facts::{Facts, Purpose, Window};
 use crate::power::Outcome;
 use crate::{Time, Timings, hands_off};
 
+use step::Step;
 pub use words::Why;
 
 /// An agent that waits is known to run if it was heard of so long before its window opened: what it says is recorded
@@ -241,56 +243,6 @@ fn until(again: Time, phase: Phase, why: Why) -> Plan {
     }
 }
 
-/// What was sent for a window, by the end of its id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    /// Off, then on into the agent: attempt 1 or 2.
-    On(u32),
-    /// Reset into the agent, with the override set again: some BMCs lose one that was set while the machine was off.
-    Reset(u32),
-    /// Off: it never asked what to boot, so it may be running the last tenant's disk.
-    Off(u32),
-    /// Off after the wipe, tried so often.
-    End(u32),
-}
-
-impl Step {
-    fn id(self, window: &str) -> String {
-        let (word, number) = match self {
-            Self::On(n) => ("on", n),
-            Self::Reset(n) => ("reset", n),
-            Self::Off(n) => ("off", n),
-            Self::End(n) => ("end", n),
-        };
-        format!("{window}-{word}-{number}")
-    }
-
-    fn of(id: &str, window: &str) -> Option<Self> {
-        let (word, number) = id.strip_prefix(window)?.strip_prefix('-')?.split_once('-')?;
-        let number = number.parse().ok()?;
-        match word {
-            "on" => Some(Self::On(number)),
-            "reset" => Some(Self::Reset(number)),
-            "off" => Some(Self::Off(number)),
-            "end" => Some(Self::End(number)),
-            _ => None,
-        }
-    }
-
-    fn power(self, window: &str) -> Act {
-        let (action, network_boot) = match self {
-            Self::On(_) => (PowerAction::On, true),
-            Self::Reset(_) => (PowerAction::Reset, true),
-            Self::Off(_) | Self::End(_) => (PowerAction::Off, false),
-        };
-        Act::Power {
-            id: self.id(window),
-            action,
-            network_boot,
-        }
-    }
-}
-
 /// Attempts to boot the agent before a human is asked.
 const ATTEMPTS: u32 = 2;
 
@@ -357,7 +309,7 @@ impl Decision<'_> {
         let wipe = self.seen.wipe.as_ref().filter(|wipe| wipe.generation == due);
         match wipe.and_then(|wipe| wipe.ended.as_ref()) {
             Some((_, Ok(()))) => return act(Act::WipeDone(due), Phase::Wiping, Why::WipeDone),
-            Some((at, Err(error))) if !self.is_tried_again(*at, window) => {
+            Some((at, Err(error))) if !self.is_tried_again(*at) => {
                 return wait(Phase::Error, Why::WipeFailed(error.clone()));
             }
             _ => {}
@@ -380,13 +332,14 @@ impl Decision<'_> {
         }
     }
 
-    /// A wipe that failed is tried again when the machine boots again, which a user's power command is the way to.
-    fn is_tried_again(self, failed: Time, window: &Window) -> bool {
-        let asked = self.seen.asked.is_some_and(|asked| asked > failed);
-        let intent = self.seen.intent.as_ref();
-        let by_user =
-            intent.is_some_and(|intent| !intent.id.starts_with(&window.id) && intent.began > failed);
-        asked || by_user
+    /// A wipe that failed is tried again when the machine boots again, which a user's power command is the way to; what
+    /// is sent for it then has its deadlines as at first.
+    fn is_tried_again(self, failed: Time) -> bool {
+        let commanded = self.seen.intent.as_ref().map(|intent| intent.began);
+        [self.seen.asked, commanded]
+            .into_iter()
+            .flatten()
+            .any(|at| at > failed)
     }
 
     fn last_sign(self, window: &Window) -> Time {
