@@ -135,6 +135,14 @@ pub trait Directory: Send + Sync + 'static {
     /// Whether this is the token of the machine's window.
     fn is_token(&self, id: ServerId, window: &Window, token: &Token) -> bool;
 
+    /// Whether this is the token of the window that is open.
+    fn holds(&self, id: ServerId, view: &View, token: Option<&Token>) -> bool {
+        let window = view.window.as_ref();
+        window
+            .zip(token)
+            .is_some_and(|(window, token)| self.is_token(id, window, token))
+    }
+
     /// The order to wipe this generation, after a live look that it is due still, and that neither a cluster nor anybody
     /// else has the machine (I-2); otherwise why it waits.
     fn order_wipe(

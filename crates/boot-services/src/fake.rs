@@ -110,13 +110,10 @@ pub(crate) struct Fake {
 }
 
 impl Fake {
-    fn check(&self, id: ServerId, token: Option<Token>, generation: u64) -> Result<(), RegisterError> {
+    fn check(&self, id: ServerId, token: Option<&Token>, generation: u64) -> Result<(), RegisterError> {
         let views = self.views.lock().unwrap();
         let view = views.get(&id).ok_or(RegisterError::Unknown(id))?;
-        let window = view.window.as_ref();
-        let holds = window
-            .zip(token)
-            .is_some_and(|(window, token)| self.is_token(id, window, &token));
+        let holds = self.holds(id, view, token);
         Ok(take_wipe(view, holds, generation)?)
     }
 
@@ -193,7 +190,7 @@ impl Directory for Fake {
         token: Option<Token>,
         progress: Progress,
     ) -> Result<(), RegisterError> {
-        self.check(id, token, progress.generation)?;
+        self.check(id, token.as_ref(), progress.generation)?;
         self.progress.lock().unwrap().push(progress);
         Ok(())
     }
@@ -204,7 +201,7 @@ impl Directory for Fake {
         token: Option<Token>,
         certificate: Certificate,
     ) -> Result<Result<(), String>, RegisterError> {
-        self.check(id, token, certificate.generation)?;
+        self.check(id, token.as_ref(), certificate.generation)?;
         Ok(if certificate.disks.is_empty() {
             Err("disk /dev/sda vanished".into())
         } else {

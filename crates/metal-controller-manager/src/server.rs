@@ -1,6 +1,7 @@
 //! The Server controller: asks `lifecycle` what may be done, hands power commands to the actors, says what was seen.
 
 pub(crate) mod act;
+mod approach;
 pub(crate) mod facts;
 pub(crate) mod login;
 pub(crate) mod observed;
@@ -14,26 +15,25 @@ use controller_runtime::backoff::Backoff;
 use controller_runtime::controller::Reconciler;
 use controller_runtime::events::Events;
 use controller_runtime::writer::{WriteError, Writer};
-use crd_types::metal::{Bmc, Server, ServerStatus};
+use crd_types::metal::{Server, ServerStatus};
 use crd_types::names::annotations::server::POWERED;
 use crd_types::names::{annotations, conditions, events};
 use crd_types::{Condition, ConditionStatus};
-use hardware_types::{PowerAction, ServerId};
+use hardware_types::PowerAction;
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::{Client, ResourceExt as _};
 use lifecycle::power::Intent;
 use lifecycle::server::{Act, Plan, plan};
 use lifecycle::{HandsOff, IdentityVerdict, Refusal, Time, hands_off, may_command};
-use power_manager::driver::Choice;
-use power_manager::{Endpoint, EndpointSpec, Info, Report};
-use redfish_client::TlsPolicy;
+use power_manager::{Info, Report};
 
+use self::approach::Target;
 use self::facts::{guid, identify, observe};
 use self::login::LoginError;
 use self::request::Request;
 use self::status::{Contact, Seen};
-use crate::bmcs::{Actor, Approach, Bmcs};
+use crate::bmcs::Bmcs;
 use crate::intents::{self, Intents};
 
 /// Pause before another look at a Server whose cache lags behind what an actor stored.
@@ -67,16 +67,6 @@ pub(crate) struct Servers {
     pub(crate) bmcs: Bmcs,
     /// When this term began: what was not heard before says nothing.
     pub(crate) since: Time,
-}
-
-/// A BMC as the spec and the Secrets describe it.
-enum Target {
-    /// None is configured.
-    None,
-    /// The user has to do something, or what the host speaks is not known yet.
-    Not(Contact),
-    /// This one, by this driver for this reason.
-    Approach(Box<Approach>, String),
 }
 
 impl Reconciler for Servers {
@@ -256,134 +246,6 @@ impl Servers {
         Ok(())
     }
 
-    /// Which BMC, by which protocol, as whom.
-    async fn target(&self, server: &Server) -> Result<Target, ServerError> {
-        let Some(bmc) = &server.spec.bmc else {
-            self.bmcs.stop_asking(server);
-            return Ok(Target::None);
-        };
-        let broken = |reason, message: String| Ok(Target::Not(Contact::Broken { reason, message }));
-        let (endpoint, tls) = match (server_id(server), endpoint(bmc), tls(bmc)) {
-            (Some(_), Ok(endpoint), Ok(tls)) => (endpoint, tls),
-            (None, _, _) => {
-                let name = server.name_any();
-                let why = format!(
-                    "the Server's name {name:?} is no SMBIOS UUID in canonical form, so no BMC can be told to be its"
-                );
-                return broken(conditions::INVALID_SPEC, why);
-            }
-            (_, Err(why), _) | (_, _, Err(why)) => return broken(conditions::INVALID_SPEC, why),
-        };
-        let login =
-            match login::resolve(&self.client, bmc, server.metadata.generation.unwrap_or_default()).await {
-                Ok(login) => login,
-                Err(LoginError::Missing(why)) => return broken(conditions::CREDENTIALS_MISSING, why),
-                Err(error) => return Err(error.into()),
-            };
-        let (endpoint, reason) = match endpoint {
-            Endpoint::Undecided { host } => match self.decide(server, &host, &tls) {
-                Ok(decided) => decided,
-                Err(contact) => return Ok(Target::Not(*contact)),
-            },
-            explicit => {
-                self.bmcs.stop_asking(server);
-                (explicit, "spec.bmc says so".into())
-            }
-        };
-        let approach = Approach { endpoint, tls, login };
-        Ok(Target::Approach(Box::new(approach), reason))
-    }
-
-    /// The driver for a host that says nothing of it: as it was chosen before, else by asking.
-    fn decide(
-        &self,
-        server: &Server,
-        host: &str,
-        tls: &TlsPolicy,
-    ) -> Result<(Endpoint, String), Box<Contact>> {
-        let broken = |reason, message| Box::new(Contact::Broken { reason, message });
-        let bracketed = if host.contains(':') {
-            format!("[{host}]")
-        } else {
-            host.to_owned()
-        };
-        let redfish = || format!("redfish://{bracketed}").parse().map(Endpoint::Redfish);
-        let ipmi = Endpoint::Ipmi {
-            host: host.into(),
-            port: 623,
-        };
-        let stored = server.status.as_ref().and_then(|status| status.bmc.as_ref());
-        if let Some((stored, reason)) = stored.and_then(|bmc| bmc.endpoint.as_ref().zip(bmc.reason.as_ref()))
-        {
-            let chosen = [Ok(ipmi.clone()), redfish()].into_iter().flatten();
-            if let Some(endpoint) = chosen
-                .into_iter()
-                .find(|endpoint| endpoint.to_string() == *stored)
-            {
-                self.bmcs.stop_asking(server);
-                return Ok((endpoint, reason.clone()));
-            }
-        }
-        match self.bmcs.choice(server, host, tls) {
-            Err(error) => Err(broken(conditions::INVALID_SPEC, error.to_string())),
-            Ok(None) => Err(broken(
-                conditions::CONNECTING,
-                format!("asking {host} what it speaks"),
-            )),
-            Ok(Some(Err(undecided))) => {
-                let reason = match &undecided {
-                    power_manager::driver::Undecided::NotTrusted { .. } => lifecycle::Trouble::Certificate,
-                    power_manager::driver::Undecided::Failed { error, .. } => {
-                        error.trouble().unwrap_or(lifecycle::Trouble::Unreachable)
-                    }
-                };
-                Err(broken(reason.reason(), undecided.to_string()))
-            }
-            Ok(Some(Ok(Choice::Redfish(endpoint)))) => Ok((
-                Endpoint::Redfish(endpoint),
-                "it has a Redfish service that is trusted".into(),
-            )),
-            Ok(Some(Ok(Choice::Ipmi))) => Ok((ipmi, "it has no Redfish service and answers IPMI".into())),
-        }
-    }
-
-    /// The actor for the target, and what there is to say of it.
-    fn contact(&self, server: &Server, target: Target) -> (Contact, Option<Arc<Actor>>) {
-        let (approach, reason) = match target {
-            Target::None => return (Contact::None, None),
-            Target::Not(contact) => return (contact, None),
-            Target::Approach(approach, reason) => (*approach, reason),
-        };
-        let Some(id) = server_id(server) else {
-            return (Contact::None, None);
-        };
-        let endpoint = approach.endpoint.clone();
-        let verdict = status::verdict(server, &approach.key());
-        match self.bmcs.start(server, id, approach, verdict) {
-            Ok(actor) => {
-                let report = Box::new(actor.report());
-                (
-                    Contact::Actor {
-                        endpoint,
-                        reason,
-                        report,
-                    },
-                    Some(actor),
-                )
-            }
-            Err(error) => {
-                let message = error.to_string();
-                (
-                    Contact::Broken {
-                        reason: conditions::INVALID_SPEC,
-                        message,
-                    },
-                    None,
-                )
-            }
-        }
-    }
-
     /// Takes a request one step further: claimed, its intent stored, removed. Returns whether something was written.
     async fn take_up(
         &self,
@@ -466,43 +328,7 @@ fn shows_reset(server: &Server, intent: &Intent) -> bool {
     let (Some(seen), Some(sent)) = (seen, intent.last_sent) else {
         return false;
     };
-    let at = lifecycle::Time::from_millis(u64::try_from(seen.at.0.as_millisecond()).unwrap_or_default());
-    intent.action == PowerAction::Reset && at.since(sent) > SELF_TEST
-}
-
-/// The machine's UUID, if the Server is named as every part finds it again.
-fn server_id(server: &Server) -> Option<ServerId> {
-    let name = server.name_any();
-    name.parse().ok().filter(|id: &ServerId| id.to_string() == name)
-}
-
-fn endpoint(bmc: &Bmc) -> Result<Endpoint, String> {
-    let port = bmc.port.map(|port| {
-        u32::try_from(port).map_err(|_| format!("spec.bmc.port {port} cannot be used: it is below 0"))
-    });
-    let spec = EndpointSpec {
-        endpoint: bmc.endpoint.clone(),
-        port: port.transpose()?,
-        interface: bmc.interface.clone(),
-    };
-    spec.parse().map_err(|error| error.to_string())
-}
-
-fn tls(bmc: &Bmc) -> Result<TlsPolicy, String> {
-    let Some(tls) = &bmc.tls else {
-        return Ok(TlsPolicy::Undecided);
-    };
-    match (&tls.fingerprint, tls.insecure_skip_verify) {
-        (Some(text), _) => {
-            text.parse()
-                .map(TlsPolicy::Pinned)
-                .map_err(|error: redfish_client::ParseFingerprintError| {
-                    format!("spec.bmc.tls.fingerprint: {error}")
-                })
-        }
-        (None, Some(true)) => Ok(TlsPolicy::Insecure),
-        (None, _) => Ok(TlsPolicy::Undecided),
-    }
+    intent.action == PowerAction::Reset && observed::time(&seen.at).since(sent) > SELF_TEST
 }
 
 /// Whether credentials of `server` are in `secret`, given as `namespace/name`.

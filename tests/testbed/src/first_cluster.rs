@@ -117,7 +117,7 @@ impl FirstCluster {
 }
 
 /// The status of the condition `name`, if the object has it.
-pub(crate) fn condition(object: &serde_json::Value, name: &str) -> Option<String> {
+fn condition(object: &serde_json::Value, name: &str) -> Option<String> {
     let conditions = object["status"]["conditions"].as_array()?;
     let found = conditions.iter().find(|condition| condition["type"] == name)?;
     Some(found["status"].as_str()?.to_owned())

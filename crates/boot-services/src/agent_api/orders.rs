@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use agent_protocol::{Token, api, certificate, server_id};
-use hardware_types::ServerId;
-use lifecycle::boot::{Credentials, Order, View, order};
+use lifecycle::boot::{Credentials, Order, order};
 use tonic::Status;
 
 use super::{AgentApi, invalid, refusal, unavailable};
@@ -26,7 +25,7 @@ impl<D: Directory> AgentApi<D> {
         let view = view.ok_or_else(|| refusal(&RegisterError::Unknown(id)))?;
         self.directory.seen(id, Sighting::Agent);
         let waited = Duration::from_secs(request.waited_seconds.into());
-        let holder = token.filter(|token| self.has_window(id, &view, token));
+        let holder = token.filter(|token| self.directory.holds(id, &view, Some(token)));
         let shown = Credentials {
             mac: request.boot_mac.parse().ok(),
             token: holder.is_some(),
@@ -62,11 +61,6 @@ impl<D: Directory> AgentApi<D> {
             (Order::Wait(why), _) => answer.reason = why.to_string(),
         }
         Ok(answer)
-    }
-
-    fn has_window(&self, id: ServerId, view: &View, token: &Token) -> bool {
-        let window = view.window.as_ref();
-        window.is_some_and(|window| self.directory.is_token(id, window, token))
     }
 
     pub(super) async fn wiping(

@@ -15,13 +15,12 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::reflector::{ObjectRef, Store};
 use lifecycle::boot::Answer;
-use lifecycle::{HandsOff, Observed, hands_off};
 use serde_json::json;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::server::facts::{Site, boot_view};
+use crate::server::facts::{Site, is_foreign};
 
 /// From a sighting to its write, so that the steps of one boot are one write; and between writes of one Server.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -172,19 +171,11 @@ impl Evidence {
             false
         });
         let due = known.drain().filter_map(|(id, seen)| {
-            let server = self.server(id).filter(|server| !self.is_foreign(server))?;
+            // Nothing is written to a Server of another installation.
+            let server = self.server(id).filter(|server| !is_foreign(server, &self.site))?;
             Some((id, server, seen))
         });
         due.collect()
-    }
-
-    /// Nothing is written to a Server of another installation, paused or not.
-    fn is_foreign(&self, server: &Server) -> bool {
-        let observed = Observed {
-            paused: false,
-            ..boot_view(server, &self.site, false).observed
-        };
-        hands_off(&observed) == Some(HandsOff::Foreign)
     }
 
     fn server(&self, id: ServerId) -> Option<Arc<Server>> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agent_protocol::Token;
-use boot_services::{Progress, RegisterError};
+use boot_services::{Directory as _, Progress, RegisterError};
 use crd_types::metal::{NodeAddress, Server, WipeStatus};
 use crd_types::names::events;
 use hardware_types::ServerId;
@@ -44,13 +44,6 @@ impl Machines {
         let bound = bound.map_err(|error| failed(id, &error))?;
         let view = boot_view(&server, &self.site, bound);
         Ok((server, view))
-    }
-
-    pub(super) fn holds(&self, id: ServerId, view: &View, token: Option<&Token>) -> bool {
-        let window = view.window.as_ref();
-        window
-            .zip(token)
-            .is_some_and(|(window, token)| self.keys.fits(token, id, window))
     }
 
     /// See [`boot_services::Directory::order_wipe`]. The wipe is recorded as due since before its window opened, so

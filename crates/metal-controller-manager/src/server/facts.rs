@@ -9,7 +9,8 @@ use hardware_types::{Mac, ServerId};
 use kube::ResourceExt as _;
 use kube::runtime::reflector::Store;
 use lifecycle::boot::View;
-use lifecycle::{BmcIdentity, HandsOff, IdentityVerdict, Observed, compare_identity};
+use lifecycle::facts::Facts;
+use lifecycle::{BmcIdentity, HandsOff, IdentityVerdict, Observed, compare_identity, hands_off};
 use power_manager::Info;
 
 use super::observed::{facts, is_clean, is_registered, wipe_failed};
@@ -45,18 +46,22 @@ pub(crate) fn is_left_alone_for(server: &Server, reason: HandsOff) -> bool {
     })
 }
 
+/// Whether it is another installation's, paused or not.
+pub(crate) fn is_foreign(server: &Server, site: &Site) -> bool {
+    let observed = Observed {
+        paused: false,
+        ..observe(server, site, Identity::UNKNOWN, false)
+    };
+    hands_off(&observed) == Some(HandsOff::Foreign)
+}
+
 /// What a boot answer is decided on. Every replica answers, and only the leader asks BMCs who they are: a machine that it
 /// found to be another one is known by the condition.
 pub(crate) fn boot_view(server: &Server, site: &Site, bound: bool) -> View {
-    let conflicts = is_left_alone_for(server, HandsOff::Conflict);
-    let identity = Identity {
-        verdict: if conflicts {
-            IdentityVerdict::Contradicts
-        } else {
-            IdentityVerdict::Unknown
-        },
-        confirmed: false,
-    };
+    let mut identity = Identity::UNKNOWN;
+    if is_left_alone_for(server, HandsOff::Conflict) {
+        identity.verdict = IdentityVerdict::Contradicts;
+    }
     // A fact that cannot be read proves nothing: no window, no wipe.
     let facts = facts(server).ok();
     View {
@@ -71,10 +76,7 @@ pub(crate) fn boot_view(server: &Server, site: &Site, bound: bool) -> View {
         macs: macs(server).collect(),
         registered: server.spec.hardware.is_some(),
         reported: is_registered(server),
-        wipe_due: facts.as_ref().and_then(|facts| {
-            let due = facts.due();
-            due.filter(|_| !facts.is_clean())
-        }),
+        wipe_due: facts.as_ref().and_then(Facts::undone),
         wipe_failed: wipe_failed(server),
         window: facts.and_then(|facts| facts.window),
         has_driver: server.spec.bmc.is_some(),
@@ -99,6 +101,14 @@ pub(crate) struct Identity {
     pub(crate) confirmed: bool,
 }
 
+impl Identity {
+    /// As long as nobody was asked, or where nothing was said.
+    const UNKNOWN: Self = Self {
+        verdict: IdentityVerdict::Unknown,
+        confirmed: false,
+    };
+}
+
 /// Compares what a BMC says of itself with its Server.
 pub(crate) fn identify(server: &Server, info: Option<&Info>, servers: &Store<Server>) -> Identity {
     let identity = info.and_then(|info| info.identity);
@@ -110,10 +120,7 @@ pub(crate) fn identify(server: &Server, info: Option<&Info>, servers: &Store<Ser
             .collect::<Vec<ServerId>>()
     };
     let Ok(id) = server.name_any().parse() else {
-        return Identity {
-            verdict: IdentityVerdict::Unknown,
-            confirmed: false,
-        };
+        return Identity::UNKNOWN;
     };
     // The others are only asked about where it is not plain that it is this one.
     let verdict = match compare_identity(id, identity, &[]) {
@@ -139,7 +146,6 @@ pub(crate) fn guid(identity: BmcIdentity) -> String {
 #[cfg(test)]
 mod tests {
     use kube::runtime::reflector;
-    use lifecycle::hands_off;
     use uuid::Uuid;
 
     use super::*;
@@ -160,10 +166,7 @@ mod tests {
         let site = Site {
             installation: "here".into(),
         };
-        let identity = Identity {
-            verdict: IdentityVerdict::Unknown,
-            confirmed: false,
-        };
+        let identity = Identity::UNKNOWN;
         hands_off(&observe(&server(NAME, annotations), &site, identity, false))
     }
 

@@ -152,23 +152,20 @@ fn reported_wipe(server: &Server) -> Option<Wipe> {
 
 /// Whether the wipe that is due ended badly, and the machine did not boot since.
 pub(crate) fn wipe_failed(server: &Server) -> bool {
-    let wipe = due_wipe(server);
-    let failed = wipe.is_some_and(|wipe| matches!(wipe.ended, Some((_, Err(_)))));
-    failed && !wipe_is_tried_again(server)
+    failed_at(server).is_some_and(|failed| asked(server) <= Some(failed))
 }
 
 /// Whether the machine asked what to boot since its wipe ended badly: it may do it again.
 pub(crate) fn wipe_is_tried_again(server: &Server) -> bool {
-    let ended = due_wipe(server).and_then(|wipe| wipe.ended);
-    match ended {
-        Some((at, Err(_))) => asked(server).is_some_and(|asked| asked > at),
-        _ => false,
-    }
+    failed_at(server).is_some_and(|failed| asked(server) > Some(failed))
 }
 
-fn due_wipe(server: &Server) -> Option<Wipe> {
+/// When the wipe that is due ended badly.
+fn failed_at(server: &Server) -> Option<Time> {
     let due = facts(server).ok()?.due()?;
-    reported_wipe(server).filter(|wipe| wipe.generation == due)
+    let wipe = reported_wipe(server).filter(|wipe| wipe.generation == due)?;
+    let (at, verdict) = wipe.ended?;
+    verdict.is_err().then_some(at)
 }
 
 /// When the machine last asked what to boot and was given the agent.

@@ -12,6 +12,7 @@ use lifecycle::{HandsOff, Refusal, Trouble};
 use power_manager::credentials::{CredentialKey, Permission, Verdict};
 use power_manager::{BmcError, Endpoint, Report};
 
+use super::observed::time;
 use super::request::Request;
 
 /// How it stands with the BMC.
@@ -113,10 +114,7 @@ pub(crate) fn verdict(server: &Server, key: &CredentialKey) -> Option<Verdict> {
         key: key.clone(),
         proved: stored.proved,
         refusals: u32::try_from(stored.refusals).unwrap_or_default(),
-        refused_at: stored.refused_at.as_ref().map(|time| {
-            let millis = u64::try_from(time.0.as_millisecond()).unwrap_or_default();
-            lifecycle::Time::from_millis(millis)
-        }),
+        refused_at: stored.refused_at.as_ref().map(time),
     })
 }
 
