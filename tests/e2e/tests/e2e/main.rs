@@ -17,6 +17,7 @@ mod environments;
 mod lab;
 mod leases;
 mod observer;
+mod played;
 mod power;
 mod registration;
 mod runs;

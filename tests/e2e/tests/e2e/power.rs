@@ -1,7 +1,6 @@
 //! Power through real managers: what BMCs are told, and what users read.
 
 mod lab;
-mod player;
 
 use std::time::Duration;
 
@@ -11,7 +10,8 @@ use serde_json::json;
 use testbed::Bed;
 
 use self::lab::{A, B, C, Lab};
-use self::player::Player;
+use crate::played::Played;
+use crate::registration::mac;
 use crate::shell::kubectl;
 
 /// Reading, claiming, two readings 3 s apart for off and again for on.
@@ -297,7 +297,7 @@ pub(crate) async fn a_boot_that_never_asks_ends_off_and_the_second_try_is_wiped(
 ) -> anyhow::Result<()> {
     let lab = Lab::start_with(bed, &[BOOT, "--power-reset-deadline=4s"]).await?;
     lab.secret("good", "admin-secret").await?;
-    let machine = Player::registers(&lab.services, A.name).await?;
+    let mut machine = Played::registers(&lab.services, A.name, mac(0xa), &[]).await?;
     lab.fault(A, "ignore-override", json!({ "next": 1 })).await?;
     lab.server(A, "good", json!({ "accepted": true })).await?;
     let (twice, thrice) = (Duration::from_mins(2), Duration::from_mins(1));
@@ -311,7 +311,10 @@ pub(crate) async fn a_boot_that_never_asks_ends_off_and_the_second_try_is_wiped(
     .await?;
     let edges = lab.edges(A).await?;
     anyhow::ensure!(edges[..3] == ["off>on", "on>off", "off>on"], "{edges:?}");
-    machine.boots_and_wipes(&lab.services).await?;
+    machine.boots().await?;
+    let generation = machine.until_ordered().await?;
+    let wiped = machine.reports(generation, &[]).await?;
+    anyhow::ensure!(wiped.done, "{wiped:?}");
     lab.until(A, "it is available", thrice, async |object| {
         let phase = &object.data["status"]["phase"];
         anyhow::ensure!(

@@ -1,7 +1,6 @@
 //! What becomes of machines' reports and questions at a real manager and API server. The machines are this test:
 //! it speaks the agent's protocol, so that it can also say what no agent would.
 
-use std::fs;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -17,15 +16,17 @@ use testbed::{Bed, Object, Process};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
+use crate::played::agent_files;
+
 const METAL: &str = "metal.sidero.dev/v1alpha2";
 const SOON: Duration = Duration::from_secs(20);
 
 /// A manager of this test's own, which may or may not lead: every replica boots machines.
 pub(crate) struct Site<'a> {
     bed: &'a Bed,
-    url: String,
+    pub(crate) url: String,
     http: reqwest::Client,
-    pub(crate) agent: AgentClient<Channel>,
+    agent: AgentClient<Channel>,
     _manager: Process,
 }
 
@@ -33,11 +34,7 @@ impl<'a> Site<'a> {
     pub(crate) async fn start(bed: &'a Bed, flags: &[&str]) -> anyhow::Result<Self> {
         static REPLICAS: AtomicU16 = AtomicU16::new(9700);
         let port = REPLICAS.fetch_add(1, Ordering::Relaxed);
-        let agent = bed.data_dir(port).join("env/agent-amd64");
-        fs::create_dir_all(&agent)?;
-        for file in ["vmlinuz", "initramfs.xz"] {
-            fs::write(agent.join(file), "not booted here")?;
-        }
+        agent_files(bed, port)?;
         let program = bed.metal_controller_manager(port)?;
         let manager = bed.start_part(
             &format!("booting-manager-{port}"),

@@ -3,24 +3,23 @@
 
 use std::time::Duration;
 
-use agent_protocol::Token;
-use agent_protocol::api::{
-    DiskResult, HeartbeatRequest, MarkServerAsWipedRequest, MarkServerAsWipedResponse, Order, PollRequest,
-    PollResponse, StorageDevice, StorageInformation, WipedDisk,
-};
+use agent_protocol::api::Order;
 use anyhow::Context;
 use serde_json::{Value, json};
+use testbed::Bed;
 use testbed::lab::{Found, Machine, Mark};
-use testbed::{Bed, until};
-use tonic::{Code, Request, Status};
+use tonic::Code;
 
 use crate::discovery::{Site, end, is, server};
-use crate::registration::{self, id, mac, report};
+use crate::played::Played;
+use crate::registration::{self, id, mac};
 
 /// Two machines that boot, wipe and are switched off on emulated processors; about 60 s alone.
 const WIPED: Duration = Duration::from_mins(5);
 /// One that is known.
 const REGISTERED: Duration = Duration::from_mins(2);
+/// Disks of a machine that a test plays.
+const DISKS: [&str; 2] = ["sda", "sdb"];
 /// Short, so that the test is.
 const FLAGS: [&str; 3] = [
     "--power-check-period=1s",
@@ -191,114 +190,9 @@ fn shows_no_token(site: &Site) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A machine that this test plays: two disks, no BMC.
-struct Played<'a> {
-    site: &'a registration::Site<'a>,
-    id: String,
-    token: Option<Token>,
-}
-
-impl<'a> Played<'a> {
-    async fn registers(site: &'a registration::Site<'a>, id: String) -> anyhow::Result<Self> {
-        let mut report = report(&id, mac(7), "SN-7");
-        let hardware = report.hardware.as_mut().context("the report has hardware")?;
-        let device = |name: &str| StorageDevice {
-            size: 1 << 30,
-            serial: format!("serial-{name}"),
-            device_name: format!("/dev/{name}"),
-            ..StorageDevice::default()
-        };
-        hardware.storage = Some(StorageInformation {
-            devices: vec![device("sda"), device("sdb")],
-            ..StorageInformation::default()
-        });
-        site.agent.clone().create_server(report).await?;
-        Ok(Self {
-            site,
-            id,
-            token: None,
-        })
-    }
-
-    fn call<T>(&self, message: T) -> anyhow::Result<Request<T>> {
-        let mut request = Request::new(message);
-        if let Some(token) = &self.token {
-            request
-                .metadata_mut()
-                .insert("authorization", token.bearer().parse()?);
-        }
-        Ok(request)
-    }
-
-    async fn polls(&self) -> anyhow::Result<PollResponse> {
-        let request = self.call(PollRequest {
-            uuid: self.id.clone(),
-            boot_mac: mac(7).to_string(),
-            waited_seconds: 1,
-        })?;
-        Ok(self.site.agent.clone().poll(request).await?.into_inner())
-    }
-
-    /// Polls until it has a token, and then until it is ordered to wipe; returns the generation.
-    async fn until_ordered(&mut self) -> anyhow::Result<u64> {
-        let deadline = Duration::from_secs(30);
-        let given = until("a poll brings a token", deadline, || async {
-            Ok(Token::new(&self.polls().await?.token))
-        });
-        self.token = Some(given.await?);
-        until("a poll with the token brings the order", deadline, || async {
-            let answer = self.polls().await?;
-            let generation = answer.wipe.as_ref().map(|wipe| wipe.generation);
-            anyhow::ensure!(answer.order() == Order::Wipe, "{answer:?}");
-            Ok(generation)
-        })
-        .await
-    }
-
-    async fn beats(&self, generation: u64) -> anyhow::Result<Result<(), Status>> {
-        let request = self.call(HeartbeatRequest {
-            uuid: self.id.clone(),
-            generation,
-            percent: 50,
-            doing: "/dev/sda".into(),
-        })?;
-        Ok(self.site.agent.clone().heartbeat(request).await.map(drop))
-    }
-
-    /// Reports these of its disks as wiped.
-    async fn reports(&self, generation: u64, disks: &[&str]) -> anyhow::Result<MarkServerAsWipedResponse> {
-        let disk = |name: &&str| WipedDisk {
-            device_name: format!("/dev/{name}"),
-            serial: format!("serial-{name}"),
-            size: 1 << 30,
-            result: DiskResult::Wiped.into(),
-            zeroed_bytes: 2 << 20,
-            ..WipedDisk::default()
-        };
-        let request = self.call(MarkServerAsWipedRequest {
-            uuid: self.id.clone(),
-            generation,
-            disks: disks.iter().map(disk).collect(),
-        })?;
-        Ok(self
-            .site
-            .agent
-            .clone()
-            .mark_server_as_wiped(request)
-            .await?
-            .into_inner())
-    }
-
-    fn accept(&self, bed: &Bed) -> anyhow::Result<()> {
-        let patch = r#"{"spec":{"accepted":true}}"#;
-        crate::shell::kubectl(bed, &["patch", "server", &self.id, "--type=merge", "-p", patch])?;
-        Ok(())
-    }
-}
-
 pub(crate) async fn a_disk_that_vanished_fails_the_wipe_until_it_is_waived(bed: &Bed) -> anyhow::Result<()> {
     let site = registration::Site::start(bed, &[]).await?;
-    let mut machine = Played::registers(&site, id(7)).await?;
+    let mut machine = Played::registers(&site.url, &id(7), mac(7), &DISKS).await?;
     let early = machine.beats(1).await?;
     anyhow::ensure!(
         early
@@ -362,7 +256,7 @@ pub(crate) async fn a_disk_that_vanished_fails_the_wipe_until_it_is_waived(bed: 
 
 pub(crate) async fn a_machine_that_somebody_has_is_not_wiped(bed: &Bed) -> anyhow::Result<()> {
     let site = registration::Site::start(bed, &[]).await?;
-    let mut machine = Played::registers(&site, id(8)).await?;
+    let mut machine = Played::registers(&site.url, &id(8), mac(7), &DISKS).await?;
     let claim = json!({
         "apiVersion": "infrastructure.cluster.x-k8s.io/v1alpha3", "kind": "MetalMachine",
         "metadata": { "namespace": "default", "name": "worker-8" },

@@ -355,11 +355,7 @@ fn object(machine: Machine) -> Object {
 fn manager(bed: &Bed, flags: &[&str]) -> anyhow::Result<(Process, String)> {
     static REPLICAS: AtomicU16 = AtomicU16::new(0);
     let n = REPLICAS.fetch_add(1, Ordering::Relaxed);
-    let agent = bed.data_dir(9500 + n).join("env/agent-amd64");
-    std::fs::create_dir_all(&agent)?;
-    for file in ["vmlinuz", "initramfs.xz"] {
-        std::fs::write(agent.join(file), "not booted here")?;
-    }
+    crate::played::agent_files(bed, 9500 + n)?;
     let program = bed
         .metal_controller_manager(9500 + n)?
         .args(FLAGS)
