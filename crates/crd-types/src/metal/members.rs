@@ -69,11 +69,6 @@ impl From<ParseExpressionError> for InvalidSelector {
     }
 }
 
-/// Whether the Server belongs to the class.
-pub fn matches(class: &ServerClass, server: &Server) -> Result<bool, InvalidSelector> {
-    Ok(Members::of(class)?.have(server))
-}
-
 /// What the Servers of a class have in common.
 ///
 /// The selector and all groups of qualifiers have to match; one that is absent or empty matches every Server.

@@ -19,6 +19,10 @@ fn server(spec: Value, status: Value, labels: Value) -> Server {
     serde_json::from_value(server).unwrap()
 }
 
+fn matches(class: &ServerClass, server: &Server) -> Result<bool, InvalidSelector> {
+    Ok(Members::of(class)?.have(server))
+}
+
 fn class(spec: Value) -> ServerClass {
     let class = json!({
         "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "ServerClass",
