@@ -6,6 +6,7 @@
 //!
 //! A client, retries and caches live elsewhere; this crate has no I/O but the `crds` binary.
 
+pub mod cluster_api;
 mod condition;
 pub mod crds;
 pub mod infrastructure;

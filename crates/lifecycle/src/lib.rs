@@ -4,6 +4,7 @@
 //! and when it says "wait" it says why, in words that reach a user.
 
 pub mod boot;
+pub mod claim;
 pub mod facts;
 mod gate;
 mod identity;

@@ -4,6 +4,7 @@
 mod args;
 mod bmcs;
 mod boot;
+mod claim;
 mod environment;
 mod fence;
 mod intents;

@@ -15,7 +15,7 @@ pub use metal_machine::{
 pub use metal_machine_template::{
     MetalMachineTemplate, MetalMachineTemplateResource, MetalMachineTemplateSpec, MetalMachineTemplateStatus,
 };
-pub use server_binding::{ServerBinding, ServerBindingSpec, ServerBindingStatus, SideroLink};
+pub use server_binding::{ServedConfig, ServerBinding, ServerBindingSpec, ServerBindingStatus, SideroLink};
 
 /// Name of the group.
 pub const GROUP: &str = "infrastructure.cluster.x-k8s.io";

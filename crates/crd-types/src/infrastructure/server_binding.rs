@@ -1,6 +1,7 @@
 //! ServerBinding: the claim of a MetalMachine on the Server of the same name; that it exists is the lock.
 
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -53,8 +54,26 @@ pub struct ServerBindingStatus {
     /// Whether a Server of this name exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready: Option<bool>,
+    /// How often the machine fetched its config.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<ServedConfig>,
     /// How far the node's installation is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+/// How often the machine fetched its config, counted by boots: after three a human is asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServedConfig {
+    /// Boots in which it did.
+    #[serde(default)]
+    pub boots: i32,
+    /// The last of them: when the machine asked what to boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<Time>,
+    /// When it was last fetched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served_at: Option<Time>,
 }

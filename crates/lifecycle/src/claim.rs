@@ -1,0 +1,275 @@
+//! Whose a Server is: what its ServerBinding and the MetalMachine that it names say together, read live.
+//!
+//! That a binding exists is the lock; it says nothing of what may be done to the machine. Only a MetalMachine that lives
+//! and says the same lets it be switched on, and only a mark on the binding lets it be given back.
+
+use std::fmt;
+
+/// What a ServerBinding says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Binding {
+    /// The allocation that it was made for; absent on one that is not of this project's making.
+    pub allocation: Option<String>,
+    /// The mark that permits its release: the id of the allocation that is given back.
+    pub mark: Option<String>,
+    /// It is being deleted.
+    pub deleted: bool,
+}
+
+/// What the MetalMachine that a ServerBinding names says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Machine {
+    /// Its claim.
+    pub allocation: Option<String>,
+    /// It names the Server as its own: `spec.providerID`.
+    pub has_server: bool,
+    /// It is being deleted.
+    pub deleted: bool,
+    /// The allocation whose system is installed.
+    pub installed: Option<String>,
+}
+
+/// Who has a Server, and for what.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Claim {
+    /// Nobody: no ServerBinding of its name exists.
+    None,
+    /// A ServerBinding exists, and nothing is to be done to the machine for it.
+    Unconfirmed(Unconfirmed),
+    /// A MetalMachine has it.
+    Confirmed {
+        /// The id of the claim.
+        allocation: String,
+        /// Its system is installed and was seen as a Node.
+        installed: bool,
+    },
+    /// It is given back: the ServerBinding is marked and deleted, and no MetalMachine holds on to it.
+    Released {
+        /// The id of the claim that ends.
+        allocation: String,
+    },
+}
+
+/// Why nothing is done for a ServerBinding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Unconfirmed {
+    /// It has no allocation id: the original or a human made it.
+    NoAllocation,
+    /// Its MetalMachine is gone, and did not release it.
+    Orphaned,
+    /// Its MetalMachine does not name the Server yet.
+    NotTaken,
+    /// Its MetalMachine has another allocation.
+    OtherAllocation,
+    /// Its MetalMachine is being deleted and has not released it yet.
+    MachineDeleted,
+    /// It is being deleted without a mark.
+    NotMarked,
+    /// It is marked and being deleted, and its MetalMachine holds on to the Server.
+    HeldOn,
+}
+
+impl fmt::Display for Unconfirmed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoAllocation => {
+                "its ServerBinding has no annotation metal.sidero.dev/allocation: it was not made by this provider"
+            }
+            Self::Orphaned => "the MetalMachine of its ServerBinding is gone and did not release it",
+            Self::NotTaken => "the MetalMachine of its ServerBinding does not name it yet",
+            Self::OtherAllocation => "the MetalMachine of its ServerBinding has another allocation",
+            Self::MachineDeleted => "its MetalMachine is being deleted and has not released it yet",
+            Self::NotMarked => {
+                "its ServerBinding is deleted without a release: the machine stays as it is; delete the MetalMachine to release it"
+            }
+            Self::HeldOn => "its ServerBinding is released and its MetalMachine still names it",
+        })
+    }
+}
+
+impl Claim {
+    /// Who has the Server, by its ServerBinding and the MetalMachine that this one names.
+    pub fn of(binding: Option<&Binding>, machine: Option<&Machine>) -> Self {
+        let Some(binding) = binding else {
+            return Self::None;
+        };
+        match Self::judged(binding, machine) {
+            Ok(claim) => claim,
+            Err(why) => Self::Unconfirmed(why),
+        }
+    }
+
+    /// A ServerBinding of its name exists, one being deleted included.
+    pub const fn is_bound(&self) -> bool {
+        !matches!(self, Self::None)
+    }
+
+    fn judged(binding: &Binding, machine: Option<&Machine>) -> Result<Self, Unconfirmed> {
+        let Some(allocation) = &binding.allocation else {
+            return Err(Unconfirmed::NoAllocation);
+        };
+        let is_marked = binding.mark.as_ref() == Some(allocation);
+        if binding.deleted {
+            // I-11: the mark, and a machine that is being deleted, is gone, or does not name it (roll-back), let it go
+            return match machine {
+                _ if !is_marked => Err(Unconfirmed::NotMarked),
+                Some(machine) if !machine.deleted && machine.has_server => Err(Unconfirmed::HeldOn),
+                _ => Ok(Self::Released {
+                    allocation: allocation.clone(),
+                }),
+            };
+        }
+        let Some(machine) = machine else {
+            return Err(Unconfirmed::Orphaned);
+        };
+        if !machine.is_for(allocation) {
+            return Err(Unconfirmed::OtherAllocation);
+        }
+        if machine.deleted {
+            return Err(Unconfirmed::MachineDeleted);
+        }
+        if is_marked || !machine.has_server {
+            return Err(Unconfirmed::NotTaken);
+        }
+        Ok(Self::Confirmed {
+            allocation: allocation.clone(),
+            installed: machine.installed.as_ref() == Some(allocation),
+        })
+    }
+}
+
+impl Machine {
+    fn is_for(&self, allocation: &str) -> bool {
+        self.allocation.as_deref() == Some(allocation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn binding() -> Binding {
+        Binding {
+            allocation: Some("a-1".into()),
+            ..Binding::default()
+        }
+    }
+
+    fn machine() -> Machine {
+        Machine {
+            allocation: Some("a-1".into()),
+            has_server: true,
+            ..Machine::default()
+        }
+    }
+
+    fn confirmed(installed: bool) -> Claim {
+        Claim::Confirmed {
+            allocation: "a-1".into(),
+            installed,
+        }
+    }
+
+    #[test]
+    fn a_claim_needs_a_living_machine_that_says_the_same() {
+        let judge = |binding: &Binding, machine: Option<Machine>| Claim::of(Some(binding), machine.as_ref());
+        let why = Claim::Unconfirmed;
+        assert_eq!(Claim::of(None, None), Claim::None);
+        assert_eq!(judge(&binding(), Some(machine())), confirmed(false));
+        for (installed, is) in [("a-0", false), ("a-1", true)] {
+            let machine = Machine {
+                installed: Some(installed.into()),
+                ..machine()
+            };
+            assert_eq!(judge(&binding(), Some(machine)), confirmed(is), "{installed}");
+        }
+        assert_eq!(
+            judge(&Binding::default(), Some(machine())),
+            why(Unconfirmed::NoAllocation)
+        );
+        assert_eq!(judge(&binding(), None), why(Unconfirmed::Orphaned));
+        for (change, reason) in [
+            (
+                Machine {
+                    allocation: None,
+                    ..machine()
+                },
+                Unconfirmed::OtherAllocation,
+            ),
+            (
+                Machine {
+                    allocation: Some("a-2".into()),
+                    ..machine()
+                },
+                Unconfirmed::OtherAllocation,
+            ),
+            (
+                Machine {
+                    deleted: true,
+                    ..machine()
+                },
+                Unconfirmed::MachineDeleted,
+            ),
+            (
+                Machine {
+                    has_server: false,
+                    ..machine()
+                },
+                Unconfirmed::NotTaken,
+            ),
+        ] {
+            assert_eq!(judge(&binding(), Some(change)), why(reason));
+        }
+    }
+
+    #[test]
+    fn only_a_mark_and_a_machine_that_lets_go_give_it_back() {
+        let deleted = |mark: Option<&str>| Binding {
+            mark: mark.map(Into::into),
+            deleted: true,
+            ..binding()
+        };
+        let judge = |mark, machine: Option<Machine>| Claim::of(Some(&deleted(mark)), machine.as_ref());
+        let released = Claim::Released {
+            allocation: "a-1".into(),
+        };
+        let going = Machine {
+            deleted: true,
+            ..machine()
+        };
+        let rolled_back = Machine {
+            has_server: false,
+            ..machine()
+        };
+        let elsewhere = Machine {
+            allocation: Some("a-2".into()),
+            has_server: false,
+            ..machine()
+        };
+        for gone in [None, Some(going.clone()), Some(rolled_back), Some(elsewhere)] {
+            assert_eq!(judge(Some("a-1"), gone), released);
+        }
+        assert_eq!(
+            judge(Some("a-1"), Some(machine())),
+            Claim::Unconfirmed(Unconfirmed::HeldOn)
+        );
+        for mark in [None, Some("a-0"), Some("")] {
+            for machine in [None, Some(going.clone())] {
+                assert_eq!(
+                    judge(mark, machine),
+                    Claim::Unconfirmed(Unconfirmed::NotMarked),
+                    "{mark:?}"
+                );
+            }
+        }
+        // a mark alone, before the deletion, permits nothing
+        let marked = Binding {
+            deleted: false,
+            ..deleted(Some("a-1"))
+        };
+        assert_eq!(
+            Claim::of(Some(&marked), Some(&machine())),
+            Claim::Unconfirmed(Unconfirmed::NotTaken)
+        );
+    }
+}
