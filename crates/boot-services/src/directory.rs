@@ -62,6 +62,30 @@ pub struct Address {
 
 /// What is recorded of a machine that asked what to boot and was given the agent.
 pub const TOLD_AGENT: &str = "told to boot the agent";
+/// What is recorded of a machine that asked what to boot and was given the environment of who has it.
+pub const TOLD_ENVIRONMENT: &str = "told to boot its environment";
+
+/// What a machine boots that somebody has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Environment {
+    /// Its name: that of its folder under `env/`.
+    pub name: String,
+    /// Kernel arguments, without those that are added here.
+    pub arguments: Vec<String>,
+    /// The token of its window; none outside one, where its config is not served.
+    pub token: Option<Token>,
+}
+
+/// Why a machine does not boot its environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoEnvironment {
+    /// It is not to boot it: this is what it gets.
+    Instead(Answer),
+    /// What is named for it does not exist.
+    Missing(String),
+    /// The files of this one are not all there.
+    NotReady(String),
+}
 
 /// How far a wipe is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +123,7 @@ impl fmt::Display for Sighting {
             Self::Dhcp { file } => write!(f, "sent to {file}"),
             Self::Asked { answer, .. } => match answer {
                 Answer::Agent { .. } => f.write_str(TOLD_AGENT),
+                Answer::Environment => f.write_str(TOLD_ENVIRONMENT),
                 Answer::Disk(why) => write!(f, "told to boot its disk: {why}"),
                 Answer::Wait(why) => write!(f, "told to wait: {why}"),
             },
@@ -114,6 +139,12 @@ pub trait Directory: Send + Sync + 'static {
 
     /// Whether one more machine may be registered.
     fn has_room(&self) -> bool;
+
+    /// The environment of a machine that somebody has, after a live look at all that says so; otherwise why not.
+    fn environment(
+        &self,
+        id: ServerId,
+    ) -> impl Future<Output = Result<Result<Environment, NoEnvironment>, Unavailable>> + Send;
 
     /// How this machine is sent on to its disk, where its Server says so.
     fn disk_method(&self, id: ServerId) -> Option<DiskMethod>;

@@ -25,7 +25,10 @@ use tokio_util::sync::CancellationToken;
 use crate::agent_boots::AgentBoots;
 use crate::http::{Config, router};
 use crate::server::{self, Bounds};
-use crate::{Address, Directory, HttpMetrics, Progress, RegisterError, Sighting, Unavailable};
+use crate::{
+    Address, Directory, Environment, HttpMetrics, NoEnvironment, Progress, RegisterError, Sighting,
+    Unavailable,
+};
 
 pub(crate) const UUID: &str = "4c4c4544-0039-3010-8048-b7c04f384432";
 pub(crate) const MAC: Mac = Mac::new([0x52, 0x54, 0, 0x77, 0, 1]);
@@ -46,6 +49,7 @@ pub(crate) fn view() -> View {
             here: "here".into(),
             identity: IdentityVerdict::Unknown,
             identity_confirmed: false,
+            orphaned: false,
             unexpectedly_on: false,
         },
         bound: false,
@@ -55,8 +59,10 @@ pub(crate) fn view() -> View {
         reported: true,
         window: None,
         wipe_due: None,
+        wipe_due_for: None,
         wipe_failed: false,
         has_driver: false,
+        environment_always: false,
     }
 }
 
@@ -95,6 +101,8 @@ pub(crate) struct Fake {
     pub(crate) views: Mutex<HashMap<ServerId, View>>,
     pub(crate) is_full: AtomicBool,
     pub(crate) method: Mutex<Option<DiskMethod>>,
+    /// What a live look finds for a machine that somebody has.
+    pub(crate) environment: Mutex<Option<Result<Environment, NoEnvironment>>>,
     pub(crate) is_down: AtomicBool,
     /// Never answers.
     pub(crate) hangs: AtomicBool,
@@ -136,6 +144,11 @@ impl Directory for Fake {
 
     fn has_room(&self) -> bool {
         !self.is_full.load(Ordering::Relaxed)
+    }
+
+    async fn environment(&self, _: ServerId) -> Result<Result<Environment, NoEnvironment>, Unavailable> {
+        let found = self.environment.lock().unwrap().clone();
+        Ok(found.unwrap_or_else(|| Err(NoEnvironment::Missing("Environment \"default\"".into()))))
     }
 
     fn disk_method(&self, _: ServerId) -> Option<DiskMethod> {

@@ -17,7 +17,10 @@ mod server;
 pub mod sightings;
 pub mod tftp;
 
-pub use directory::{Address, Directory, Progress, RegisterError, Sighting, TOLD_AGENT, Unavailable};
+pub use directory::{
+    Address, Directory, Environment, NoEnvironment, Progress, RegisterError, Sighting, TOLD_AGENT,
+    TOLD_ENVIRONMENT, Unavailable,
+};
 pub use metrics::HttpMetrics;
 
 /// Files that may be open at one time within the bounds of all listeners: each connection with a file that it downloads,

@@ -185,6 +185,35 @@ impl Writer {
         self.send(object, None, &parameters, &patch).await.map(Some)
     }
 
+    /// Adds a finalizer, or removes it; fails with [`WriteError::Stale`] if the object is not as it was read.
+    pub async fn finalizer<K>(
+        &self,
+        object: &K,
+        finalizer: &str,
+        present: bool,
+    ) -> Result<Option<K>, WriteError>
+    where
+        K: Resource<DynamicType = ()> + DeserializeOwned + Clone,
+    {
+        let mut finalizers = object.finalizers().to_vec();
+        if finalizers.iter().any(|known| known == finalizer) == present {
+            return Ok(None);
+        }
+        if present {
+            finalizers.push(finalizer.to_owned());
+        } else {
+            finalizers.retain(|known| known != finalizer);
+        }
+        let mut metadata = identity(object, true);
+        metadata.insert("finalizers".into(), json!(finalizers));
+        let parameters = PatchParams {
+            field_manager: Some(self.manager.into()),
+            ..PatchParams::default()
+        };
+        let patch = Patch::Merge(json!({ "metadata": metadata }));
+        self.send(object, None, &parameters, &patch).await.map(Some)
+    }
+
     /// Whether `object`, read from a cache, is older than this writer's own last write of it. Nothing may be planned
     /// on it then.
     pub fn is_behind<K: Resource>(&self, object: &K) -> bool {

@@ -119,6 +119,8 @@ pub mod conditions {
 
     /// On Server: True once the installed system was seen.
     pub const PXE_BOOTED: &str = "PXEBooted";
+    /// Its reason: the system's Node was seen.
+    pub const INSTALLED: &str = "Installed";
 
     /// On ServerBinding and MetalMachine: the node read its config.
     pub const TALOS_CONFIG_LOADED: &str = "TalosConfigLoaded";

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use hardware_types::Mac;
 
+use crate::claim::{Claim, Unconfirmed};
 use crate::facts::{Purpose, Window};
+use crate::server::MAX_CONFIG_BOOTS;
 use crate::{HandsOff, Observed, hands_off};
 
 /// What is known of a machine that asks.
@@ -29,13 +31,33 @@ pub struct View {
     pub window: Option<Window>,
     /// Generation of the wipe that is due and not done.
     pub wipe_due: Option<u64>,
+    /// The allocation for which that was raised.
+    pub wipe_due_for: Option<String>,
     /// The wipe that is due ended badly, and the machine did not boot since.
     pub wipe_failed: bool,
     /// A BMC switches it on and off.
     pub has_driver: bool,
+    /// It boots its environment from the network each time, as its user wants it.
+    pub environment_always: bool,
 }
 
 impl View {
+    /// It is in the window of its environment, as far as the Server alone says.
+    fn environment_window(&self) -> Option<&Window> {
+        self.window
+            .as_ref()
+            .filter(|window| window.purpose == Purpose::Environment && self.observed.accepted)
+    }
+
+    fn has_environment_always(&self) -> bool {
+        self.environment_always && self.observed.accepted
+    }
+
+    /// Whether it may have come by this interface. Of a machine that never reported none is known.
+    fn may_have(&self, mac: Option<Mac>) -> bool {
+        self.macs.is_empty() || mac.is_some_and(|mac| self.macs.contains(&mac))
+    }
+
     /// The window in which it is wiped.
     fn agent_window(&self) -> Option<&Window> {
         self.window
@@ -64,6 +86,8 @@ pub enum Answer {
         /// With the token of its window, so that it gets orders.
         with_token: bool,
     },
+    /// The environment of the cluster that has it, if a live look confirms that: see [`environment`].
+    Environment,
     /// What is on its disk.
     Disk(Why),
     /// Nothing yet: ask again.
@@ -77,6 +101,10 @@ pub enum Why {
     HandsOff(HandsOff),
     /// A cluster has it, and no boot is due.
     Bound,
+    /// A ServerBinding of its name exists, and nothing is done for it.
+    Unconfirmed(Unconfirmed),
+    /// It fetched its config in too many boots.
+    ManyBoots,
     /// Its agent ran once, and nobody accepted it since.
     NotAccepted,
     /// Nobody knows it, and no more machines are registered.
@@ -102,6 +130,11 @@ impl fmt::Display for Why {
         match self {
             Self::HandsOff(reason) => write!(f, "left alone, {reason}"),
             Self::Bound => f.write_str("a cluster has it and no boot is due"),
+            Self::Unconfirmed(why) => why.fmt(f),
+            Self::ManyBoots => write!(
+                f,
+                "it fetched its machine config in {MAX_CONFIG_BOOTS} boots and its Node was not seen"
+            ),
             Self::NotAccepted => {
                 f.write_str("it is registered and not accepted: set spec.accepted to true to use it")
             }
@@ -142,7 +175,12 @@ pub fn answer(view: Option<&View>, mac: Option<Mac>, prospect: Prospect) -> Answ
         };
     }
     match view {
-        View { bound: true, .. } => Answer::Disk(Why::Bound),
+        // without a window it has the environment each time that its user wants it so, whatever interface it came by
+        View { bound: true, .. } => match (view.environment_window(), view.has_environment_always()) {
+            (Some(_), false) if !view.may_have(mac) => Answer::Wait(Why::StrangeInterface),
+            (Some(_), _) | (None, true) => Answer::Environment,
+            (None, false) => Answer::Disk(Why::Bound),
+        },
         View {
             observed: Observed { accepted: false, .. },
             registered,
@@ -163,6 +201,41 @@ pub fn answer(view: Option<&View>, mac: Option<Mac>, prospect: Prospect) -> Answ
         View { reported: false, .. } => first_boot(prospect),
         _ => Answer::Wait(Why::Dirty),
     }
+}
+
+/// Whether a machine gets the environment of who has it, by a live look at all of them; otherwise what it gets. It is as
+/// destructive an answer as a wipe (I-2, I-5, I-9). The environment comes with the token of its window, if one is open.
+pub fn environment(view: &View, claim: &Claim, config_boots: u32) -> Result<(), Answer> {
+    if let Some(reason) = hands_off(&view.observed) {
+        let why = Why::HandsOff(reason);
+        return Err(match view.window {
+            Some(_) => Answer::Wait(why),
+            None => Answer::Disk(why),
+        });
+    }
+    let (allocation, installed) = match claim {
+        Claim::Confirmed {
+            allocation,
+            installed,
+        } => (allocation, *installed),
+        Claim::Unconfirmed(why) => return Err(Answer::Disk(Why::Unconfirmed(*why))),
+        Claim::None | Claim::Released { .. } => return Err(Answer::Disk(Why::Bound)),
+    };
+    if installed {
+        return if view.has_environment_always() {
+            Ok(())
+        } else {
+            Err(Answer::Disk(Why::Bound))
+        };
+    }
+    let is_due = view.wipe_due_for.as_ref() == Some(allocation); // raised before anything of it may happen
+    if view.environment_window().is_none() || !is_due {
+        return Err(Answer::Disk(Why::Bound));
+    }
+    if config_boots >= MAX_CONFIG_BOOTS {
+        return Err(Answer::Disk(Why::ManyBoots));
+    }
+    Ok(())
 }
 
 /// The agent until it has registered, a few times: a machine that cannot register goes on to its own system, too.

@@ -36,6 +36,12 @@ impl Facts {
         self.due().filter(|_| !self.is_clean())
     }
 
+    /// The allocation for which a wipe is due and not done.
+    pub fn undone_for(&self) -> Option<&str> {
+        let due = self.wipe_due.as_ref().filter(|_| !self.is_clean());
+        due.and_then(|due| due.allocation.as_deref())
+    }
+
     /// Neither wiped here nor ever asked to be.
     pub const fn knows_no_wipe(&self) -> bool {
         self.wipe_due.is_none() && self.wipe_done.is_none()

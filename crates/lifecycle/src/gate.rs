@@ -21,6 +21,8 @@ pub struct Observed {
     pub identity: IdentityVerdict,
     /// A human looked at an identity that is merely different, and resumed.
     pub identity_confirmed: bool,
+    /// Its binding's MetalMachine vanished without releasing it: see [`crate::claim::Unconfirmed::Orphaned`].
+    pub orphaned: bool,
     /// It is on although nobody here switched it on: see [`crate::server::is_unexpectedly_on`].
     pub unexpectedly_on: bool,
 }
@@ -58,7 +60,7 @@ impl fmt::Display for HandsOff {
         f.pad(match self {
             Self::Paused => "paused: remove the pause to go on",
             Self::Foreign => "owned by another installation: the annotation take-over brings it here",
-            Self::Orphaned => "its MetalMachine vanished without releasing it: resume with Orphaned to release it",
+            Self::Orphaned => "the MetalMachine of its ServerBinding vanished without releasing it: make the MetalMachine again, or delete the ServerBinding",
             Self::UnexpectedPower => {
                 "it is on and nobody here switched it on: switch it off, or resume with UnexpectedPower"
             }
@@ -94,6 +96,9 @@ pub fn hands_off(observed: &Observed) -> Option<HandsOff> {
     {
         return Some(HandsOff::Foreign);
     }
+    if observed.orphaned {
+        return Some(HandsOff::Orphaned);
+    }
     match observed.identity {
         IdentityVerdict::Contradicts => Some(HandsOff::Conflict), // I-13
         IdentityVerdict::Different if !observed.identity_confirmed => Some(HandsOff::Conflict),
@@ -123,6 +128,7 @@ mod tests {
             here: "here".into(),
             identity: IdentityVerdict::Same,
             identity_confirmed: false,
+            orphaned: false,
             unexpectedly_on: false,
         }
     }
@@ -168,6 +174,15 @@ mod tests {
             };
             assert_eq!(hands_off(&foreign), Some(HandsOff::Foreign), "{owner:?}");
         }
+    }
+
+    #[test]
+    fn a_server_whose_metal_machine_vanished_is_left_alone() {
+        let orphaned = Observed {
+            orphaned: true,
+            ..ours()
+        };
+        assert_eq!(hands_off(&orphaned), Some(HandsOff::Orphaned));
     }
 
     #[test]

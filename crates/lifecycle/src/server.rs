@@ -3,6 +3,7 @@
 //! [`plan`] is asked again whenever something was seen, and whoever asks does the one thing that it says and nothing
 //! else. What it says it would do to a machine's disks or power is preceded by the fact that lets a successor find it.
 
+mod bound;
 mod step;
 mod words;
 
@@ -13,10 +14,12 @@ use std::time::Duration;
 
 use hardware_types::{PowerAction, PowerState};
 
+use crate::claim::Claim;
 use crate::facts::{Facts, Purpose, Window};
 use crate::power::Outcome;
 use crate::{Time, Timings, hands_off};
 
+pub use bound::MAX_CONFIG_BOOTS;
 use step::Step;
 pub use words::Why;
 
@@ -33,8 +36,10 @@ pub struct Observed {
     pub gate: crate::Observed,
     /// The durable facts; an annotation that cannot be read is named, and nothing is done on it.
     pub facts: Result<Facts, String>,
-    /// A ServerBinding of its name exists, one being deleted included.
-    pub bound: bool,
+    /// Who has it, by a live look.
+    pub claim: Claim,
+    /// Boots in which it fetched its config, for whoever has it now.
+    pub config_boots: u32,
     /// Its own agent reported it here.
     pub registered: bool,
     /// A client said that it is clean, and it never had an agent.
@@ -45,7 +50,7 @@ pub struct Observed {
     pub driver: Driver,
     /// The last power command.
     pub intent: Option<Command>,
-    /// When it last asked what to boot and was given the agent.
+    /// When it last asked what to boot and was given what it is to boot: the agent, or the environment of who has it.
     pub asked: Option<Time>,
     /// When its agent was last heard of.
     pub agent: Option<Time>,
@@ -106,8 +111,14 @@ pub enum Phase {
     Wiping,
     /// Wiped, off and free.
     Available,
-    /// A cluster has it.
+    /// Somebody has it, and nothing is done for them yet.
     Allocated,
+    /// It boots into the environment of its cluster, or is installed.
+    Provisioning,
+    /// It is a Node of its cluster.
+    Provisioned,
+    /// It is given back.
+    Releasing,
     /// Left alone.
     HandsOff,
     /// A human is needed.
@@ -132,11 +143,16 @@ pub struct Plan {
 pub enum Act {
     /// Record that the machine belongs here.
     Claim,
-    /// Record that this wipe is due (before acceptance takes effect).
-    RaiseWipe(u64),
-    /// Look live whether a ServerBinding or a MetalMachine names it; if none does, open a window for the agent, and
-    /// record in the same write that the machine is on by that window's will.
-    OpenWindow,
+    /// Record that this wipe is due: before acceptance takes effect, or before what the wipe is to remove is installed.
+    RaiseWipe {
+        /// Which.
+        generation: u64,
+        /// For whom.
+        allocation: Option<String>,
+    },
+    /// Look live at who has it: nobody, for the agent, or the claim that is confirmed, for its environment. If it is so,
+    /// open a window, and record in the same write that the machine is on by that window's will, unless it was before.
+    OpenWindow(Purpose),
     /// The window has had its time.
     CloseWindow,
     /// Record that this wipe is done, and close the window: its token is dead from now on.
@@ -152,6 +168,8 @@ pub enum Act {
     },
     /// Record that the machine is confirmed off.
     ConfirmOff,
+    /// Let the ServerBinding go that is given back.
+    LetGo,
 }
 
 /// What a Server does next.
@@ -166,19 +184,17 @@ pub fn plan(seen: &Observed, now: Time, timings: &Timings) -> Plan {
     if seen.gate.installation.is_none() {
         return act(Act::Claim, Phase::Discovered, Why::NotAccepted);
     }
-    if seen.bound {
-        return wait(Phase::Allocated, Why::Bound);
-    }
-    if !seen.gate.accepted {
-        return wait(Phase::Discovered, Why::NotAccepted); // I-1
-    }
     let decision = Decision {
         seen,
         facts,
         now,
         timings,
     };
-    let plan = if decision.is_off_after_request() {
+    let plan = if let Some(plan) = decision.bound() {
+        plan
+    } else if !seen.gate.accepted {
+        wait(Phase::Discovered, Why::NotAccepted) // I-1
+    } else if decision.is_off_after_request() {
         act(Act::ConfirmOff, Phase::Accepted, Why::SwitchingOff)
     } else if facts.is_clean() {
         decision.clean()
@@ -243,7 +259,29 @@ fn until(again: Time, phase: Phase, why: Why) -> Plan {
     }
 }
 
-/// Attempts to boot the agent before a human is asked.
+fn raise_wipe(generation: u64) -> Plan {
+    let raise = Act::RaiseWipe {
+        generation,
+        allocation: None,
+    };
+    act(raise, Phase::Wiping, Why::WipeBegins)
+}
+
+/// Where a Server stands within this window.
+const fn phase_of(window: &Window) -> Phase {
+    match window.purpose {
+        Purpose::Agent => Phase::Wiping,
+        Purpose::Environment => Phase::Provisioning,
+    }
+}
+
+/// It may be running the last tenant's disk.
+fn no_boot(window: &Window, attempt: u32) -> Plan {
+    let off = Step::Off(attempt).power(&window.id);
+    act(off, phase_of(window), Why::NoBoot { attempt })
+}
+
+/// Attempts to boot from the network before a human is asked.
 const ATTEMPTS: u32 = 2;
 
 #[derive(Clone, Copy)]
@@ -257,14 +295,19 @@ struct Decision<'a> {
 impl Decision<'_> {
     /// Accepted, and no fact says anything of a wipe.
     fn unknown(self) -> Plan {
-        if self.seen.marked_clean && !self.seen.registered {
-            return self.free(); // a client's word, of a machine that never had an agent
+        if self.has_clients_word() {
+            return self.free();
         }
         if !self.seen.registered {
             // Made by hand or brought from elsewhere: what is on it is not ours to erase before it has reported here.
             return wait(Phase::Accepted, Why::NotRegistered);
         }
-        act(Act::RaiseWipe(1), Phase::Wiping, Why::WipeBegins)
+        raise_wipe(1)
+    }
+
+    /// A client said that it is clean, of a machine that never had an agent.
+    fn has_clients_word(self) -> bool {
+        self.facts.knows_no_wipe() && self.seen.marked_clean && !self.seen.registered
     }
 
     /// A wipe is due.
@@ -272,16 +315,17 @@ impl Decision<'_> {
         let Some(due) = self.facts.due() else {
             // a generation was done and none is due: whoever removed the fact means another wipe
             let next = self.facts.wipe_done.unwrap_or_default().saturating_add(1);
-            return act(Act::RaiseWipe(next), Phase::Wiping, Why::WipeBegins);
+            return raise_wipe(next);
         };
         match &self.facts.window {
             Some(window) if window.purpose == Purpose::Agent => self.wiping(due, window),
-            Some(_) => wait(Phase::Error, Why::OtherWindow),
+            // of an allocation that is over
+            Some(_) => act(Act::CloseWindow, Phase::Wiping, Why::WipeBegins),
             None if self.is_on_by_window() && self.has_user_off() => {
                 act(Act::ConfirmOff, Phase::Wiping, Why::WipeBegins)
             }
             None if self.is_on_by_window() => wait(Phase::Error, Why::WindowLapsed),
-            None => act(Act::OpenWindow, Phase::Wiping, Why::WipeBegins),
+            None => act(Act::OpenWindow(Purpose::Agent), Phase::Wiping, Why::WipeBegins),
         }
     }
 
@@ -325,7 +369,7 @@ impl Decision<'_> {
         if self.now >= lapses {
             return act(Act::CloseWindow, Phase::Error, Why::WindowLapsed);
         }
-        let plan = self.boot_agent(window);
+        let plan = self.boot(window);
         Plan {
             again: Some(plan.again.map_or(lapses, |again| again.min(lapses))),
             ..plan
@@ -349,23 +393,28 @@ impl Decision<'_> {
         signs.into_iter().flatten().fold(window.opened, Time::max)
     }
 
-    /// Gets the agent to run: the one that runs already is given its orders, else the machine is switched on for it.
-    fn boot_agent(self, window: &Window) -> Plan {
+    /// Gets the machine to boot what its window is for. An agent that runs already is given its orders, else the machine
+    /// is switched on.
+    fn boot(self, window: &Window) -> Plan {
+        let phase = phase_of(window);
         let sent = self.seen.intent.as_ref();
         let step = sent.and_then(|intent| Step::of(&intent.id, &window.id));
         let (Some(intent), Some(step)) = (sent, step) else {
             return self.begin(window);
         };
         let Some(outcome) = intent.outcome else {
-            return wait(Phase::Wiping, Why::Powering);
+            return wait(phase, Why::Powering);
         };
-        let power = |step: Step, why| act(step.power(&window.id), Phase::Wiping, why);
+        let power = |step: Step, why| act(step.power(&window.id), phase, why);
         match (step, outcome) {
             // Twice: the BMC may have lost the override, which was set while the machine was off.
             (Step::On(n), Outcome::Done) if n >= ATTEMPTS => {
                 power(Step::Reset(n), Why::Booting { attempt: n })
             }
-            (Step::On(n), Outcome::Done) | (Step::Reset(n), _) => self.booting(window, intent, n),
+            (Step::On(n), Outcome::Done) | (Step::Reset(n), _) => match window.purpose {
+                Purpose::Agent => self.booting_agent(window, intent, n),
+                Purpose::Environment => self.booting_environment(window, intent, n),
+            },
             (Step::On(n), Outcome::Unconfirmed(_)) => power(Step::Off(n), Why::NoBoot { attempt: n }),
             (Step::Off(n), _) if n < ATTEMPTS => power(Step::On(n + 1), Why::Booting { attempt: n + 1 }),
             (Step::Off(_) | Step::End(_), _) => wait(Phase::Error, Why::NeverBooted),
@@ -383,15 +432,16 @@ impl Decision<'_> {
             .agent
             .is_some_and(|at| at.after(AGENT_HEARD) >= window.opened);
         let grace = window.opened.after(self.timings.agent_grace);
-        if heard && !is_off && self.now < grace {
+        let may_run = window.purpose == Purpose::Agent && heard && !is_off;
+        if may_run && self.now < grace {
             return until(grace, Phase::Wiping, Why::AgentRuns);
         }
         let why = Why::Booting { attempt: 1 };
-        act(Step::On(1).power(&window.id), Phase::Wiping, why)
+        act(Step::On(1).power(&window.id), phase_of(window), why)
     }
 
     /// It is on for the agent; what has it done since?
-    fn booting(self, window: &Window, intent: &Command, attempt: u32) -> Plan {
+    fn booting_agent(self, window: &Window, intent: &Command, attempt: u32) -> Plan {
         let since = |time: Option<Time>| time.is_some_and(|time| time >= intent.began);
         let began = intent.began.max(self.seen.since);
         let (deadline, why) = if since(self.seen.agent) {
@@ -406,8 +456,7 @@ impl Decision<'_> {
         if self.now < deadline {
             return until(deadline, Phase::Wiping, why);
         }
-        let why = Why::NoBoot { attempt };
-        act(Step::Off(attempt).power(&window.id), Phase::Wiping, why)
+        no_boot(window, attempt)
     }
 
     /// The wipe that is due is done.
@@ -417,34 +466,32 @@ impl Decision<'_> {
         }
         match (&self.facts.powered, self.seen.driver) {
             (None, _) | (Some(_), Driver::None) => self.free(),
-            (Some(window), _) if window.starts_with(WINDOW_PREFIX) => self.switch_off(window),
+            (Some(window), _) if window.starts_with(WINDOW_PREFIX) => {
+                self.switch_off(window, Phase::Accepted)
+            }
             (Some(_), _) => wait(Phase::Accepted, Why::OnByRequest),
         }
     }
 
-    /// On by a window's will, and no more needed: off, until that is confirmed (I-4).
-    fn switch_off(self, window: &str) -> Plan {
+    /// On by our will, and no more needed: off, until that is confirmed (I-4, I-11).
+    fn switch_off(self, powered: &str, phase: Phase) -> Plan {
         if self.seen.driver == Driver::Silent {
-            return wait(Phase::Accepted, Why::BmcSilent);
+            return wait(phase, Why::BmcSilent);
         }
         let sent = self.seen.intent.as_ref();
-        let step = sent.and_then(|intent| Step::of(&intent.id, window));
+        let step = sent.and_then(|intent| Step::of(&intent.id, powered));
         let (Some(intent), Some(Step::End(n))) = (sent, step) else {
-            return act(Step::End(1).power(window), Phase::Accepted, Why::SwitchingOff);
+            return act(Step::End(1).power(powered), phase, Why::SwitchingOff);
         };
         match intent.outcome {
-            None => wait(Phase::Accepted, Why::SwitchingOff),
-            Some(Outcome::Done) => act(Act::ConfirmOff, Phase::Accepted, Why::SwitchingOff),
+            None => wait(phase, Why::SwitchingOff),
+            Some(Outcome::Done) => act(Act::ConfirmOff, phase, Why::SwitchingOff),
             Some(Outcome::Unconfirmed(_)) => {
                 let again = intent.began.after(self.timings.off_again(n));
                 if self.now < again {
-                    return until(again, Phase::Accepted, Why::OffUnconfirmed);
+                    return until(again, phase, Why::OffUnconfirmed);
                 }
-                act(
-                    Step::End(n + 1).power(window),
-                    Phase::Accepted,
-                    Why::OffUnconfirmed,
-                )
+                act(Step::End(n + 1).power(powered), phase, Why::OffUnconfirmed)
             }
         }
     }

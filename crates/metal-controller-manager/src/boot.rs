@@ -1,6 +1,7 @@
 //! The boot services of this process: DHCP proxy, TFTP, HTTP and the agent's API, on every replica, leader or not.
 
 mod directory;
+mod environment;
 mod evidence;
 mod inventory;
 mod macs;
@@ -107,6 +108,7 @@ pub(crate) async fn start(
         events: Events::new(parts.client.clone(), REPORTER, &parts.identity),
         macs,
         evidence,
+        data_dir: flags.data_dir.clone(),
         unaccepted_limit: flags.max_unaccepted_servers,
         client: parts.client,
     });

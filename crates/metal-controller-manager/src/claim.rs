@@ -6,7 +6,7 @@ use crd_types::names::annotations::machine::{ALLOCATION, INSTALLED};
 use crd_types::names::annotations::{RELEASE, cluster_api};
 use crd_types::names::{PROVIDER_ID_PREFIX, labels};
 use kube::{Api, Client, ResourceExt as _};
-use lifecycle::claim::{self, Claim};
+use lifecycle::claim::{self, Claim, Unconfirmed};
 
 /// What was seen, one read each, in the order binding, MetalMachine, Cluster.
 #[derive(Debug, Clone)]
@@ -19,6 +19,22 @@ pub(crate) struct Look {
     pub(crate) machine: Option<MetalMachine>,
     /// The MetalMachine, or the Cluster that it belongs to, is paused.
     pub(crate) paused: bool,
+}
+
+impl Look {
+    /// Boots in which the machine fetched its config, for whoever has it now.
+    pub(crate) fn config_boots(&self) -> u32 {
+        let status = self.binding.as_ref().and_then(|binding| binding.status.as_ref());
+        let config = status.and_then(|status| status.config.as_ref());
+        config
+            .and_then(|config| u32::try_from(config.boots).ok())
+            .unwrap_or_default()
+    }
+
+    /// Its binding's MetalMachine is gone.
+    pub(crate) fn is_orphaned(&self) -> bool {
+        self.claim == Claim::Unconfirmed(Unconfirmed::Orphaned)
+    }
 }
 
 /// Looks at who has the Server called `server`.

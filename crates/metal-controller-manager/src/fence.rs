@@ -5,11 +5,11 @@ use std::sync::{Arc, OnceLock};
 use controller_runtime::lease::Leadership;
 use crd_types::metal::Server;
 use kube::runtime::reflector::{ObjectRef, Store};
-use lifecycle::may_command;
+use lifecycle::{HandsOff, Observed, may_command};
 use power_manager::{Access, Fence, Fenced, Report};
 use tokio::sync::watch;
 
-use crate::server::facts::{Site, identify, observe};
+use crate::server::facts::{Site, identify, is_left_alone_for, observe};
 use crate::server::observed::is_unexpectedly_on;
 
 /// Asks the lease and, before a write, the latest Server that was seen (invariants I-1, I-5, I-6, I-13).
@@ -47,8 +47,12 @@ impl ServerFence {
         let identity = identify(&server, info, &self.servers);
         // A cluster's machine is bound by its status here: the controller looked live before it stored the command.
         let bound = server.status.as_ref().and_then(|status| status.in_use) == Some(true);
-        let unexpected = is_unexpectedly_on(&server, bound, report.as_ref());
-        may_command(&observe(&server, &self.site, identity, unexpected))
-            .map_err(|refusal| Fenced(refusal.to_string()))
+        let alone = observe(&server, &self.site, identity);
+        let observed = Observed {
+            orphaned: is_left_alone_for(&server, HandsOff::Orphaned),
+            unexpectedly_on: is_unexpectedly_on(&server, bound, report.as_ref()),
+            ..alone
+        };
+        may_command(&observed).map_err(|refusal| Fenced(refusal.to_string()))
     }
 }

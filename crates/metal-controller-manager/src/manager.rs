@@ -13,8 +13,9 @@ use controller_runtime::lease::{Elector, Leadership, unique_identity};
 use controller_runtime::process::{BoxError, Process, allow_open_files, stop_on_signals};
 use controller_runtime::telemetry;
 use controller_runtime::writer::Writer;
-use crd_types::infrastructure::ServerBinding;
+use crd_types::infrastructure::{MetalMachine, ServerBinding};
 use crd_types::metal::Server;
+use crd_types::names::PROVIDER_ID_PREFIX;
 use crd_types::names::annotations::request;
 use futures::channel::mpsc;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -159,6 +160,11 @@ impl Term {
                 // it has the Server's name
                 |binding| Some(ObjectRef::new(&binding.name_any())),
             )
+            .watches(
+                Api::<MetalMachine>::all(self.client.clone()),
+                watcher::Config::default(),
+                |machine| server_of(&machine),
+            )
             .reconcile_on(woken);
         let reconciler = Arc::new(self.reconciler(servers, wake));
         let sweep = async {
@@ -204,6 +210,12 @@ impl Term {
             bmcs: Bmcs::new(site, leadership, servers, pace, intents, wake),
         }
     }
+}
+
+/// The Server that a MetalMachine has.
+fn server_of(machine: &MetalMachine) -> Option<ObjectRef<Server>> {
+    let provider_id = machine.spec.provider_id.as_deref()?;
+    provider_id.strip_prefix(PROVIDER_ID_PREFIX).map(ObjectRef::new)
 }
 
 /// The Servers whose credentials are in a Secret.

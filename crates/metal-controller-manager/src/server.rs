@@ -24,7 +24,7 @@ use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::{Client, ResourceExt as _};
 use lifecycle::power::Intent;
-use lifecycle::server::{Act, Plan, plan};
+use lifecycle::server::{Act, Phase, Plan, plan};
 use lifecycle::{HandsOff, IdentityVerdict, Refusal, Time, hands_off, may_command};
 use power_manager::{Info, Report};
 
@@ -34,6 +34,7 @@ use self::login::LoginError;
 use self::request::Request;
 use self::status::{Contact, Seen};
 use crate::bmcs::Bmcs;
+use crate::claim::{self, Look};
 use crate::intents::{self, Intents};
 
 /// Pause before another look at a Server whose cache lags behind what an actor stored.
@@ -136,7 +137,10 @@ impl Reconciler for Servers {
                 actor.booted().await;
             }
         }
-        let again = plan.again;
+        // who has it is seen by watches, but for a Cluster's pause, and what the boot services write at its binding
+        let look = view.look.claim.is_bound() && plan.phase != Phase::Provisioned;
+        let look_again = look.then(|| now.after(LOOK_AGAIN));
+        let again = [plan.again, look_again].into_iter().flatten().min();
         self.say(&server, &view, plan, contact, intent.as_ref(), request.as_ref())
             .await?;
         Ok(again.map_or_else(Action::await_change, |again| {
@@ -150,8 +154,8 @@ struct View {
     observed: lifecycle::Observed,
     hands_off: Option<HandsOff>,
     refusal: Option<Refusal>,
-    /// A ServerBinding of its name exists.
-    bound: bool,
+    /// Who has it.
+    look: Look,
     /// Its BMC is not even read.
     leave_alone: bool,
     /// It is being deleted.
@@ -179,15 +183,21 @@ impl Servers {
         let report = self.bmcs.actor(server).map(|actor| actor.report());
         let info = report.as_ref().and_then(|report| report.info.clone());
         let identity = identify(server, info.as_ref(), self.bmcs.servers());
-        let bound = act::is_bound(&self.client, &server.name_any()).await?;
-        let unexpected = observed::is_unexpectedly_on(server, bound, report.as_ref());
-        let observed = observe(server, &self.bmcs.site, identity, unexpected);
+        let look = claim::look(&self.client, &server.name_any()).await?;
+        let bound = look.claim.is_bound();
+        let alone = observe(server, &self.bmcs.site, identity);
+        let observed = lifecycle::Observed {
+            paused: alone.paused || look.paused,
+            orphaned: look.is_orphaned(),
+            unexpectedly_on: observed::is_unexpectedly_on(server, bound, report.as_ref()),
+            ..alone
+        };
         let hands_off = hands_off(&observed);
         let deleting = server.metadata.deletion_timestamp.is_some();
         Ok(View {
             hands_off,
             refusal: may_command(&observed).err(),
-            bound,
+            look,
             leave_alone: matches!(hands_off, Some(HandsOff::Paused | HandsOff::Foreign)) || deleting,
             deleting,
             observed,
@@ -204,7 +214,7 @@ impl Servers {
         now: Time,
     ) -> Plan {
         let gate = view.observed.clone();
-        let observed = observed::observed(server, gate, view.bound, report, intent, self.since);
+        let observed = observed::observed(server, gate, &view.look, report, intent, self.since);
         plan(&observed, now, self.bmcs.timings())
     }
 
@@ -224,7 +234,7 @@ impl Servers {
             server,
             hands_off: view.hands_off,
             plan,
-            bound: view.bound,
+            bound: view.look.claim.is_bound(),
             clean: observed::says_clean(server),
             contact,
             intent,

@@ -14,12 +14,14 @@ use lifecycle::boot::{self, Answer, Prospect, View};
 
 use super::{App, agent, script};
 use crate::agent_boots::AgentBoots;
-use crate::{Directory, Sighting, Unavailable};
+use crate::{Directory, Environment, NoEnvironment, Sighting, Unavailable};
 
 /// Seconds until a machine that waits asks again.
 const WAIT: u32 = 30;
 /// Seconds until a machine asks again that could not be answered.
 const RETRY_AFTER: u32 = 10;
+/// The kernel argument by which Talos is told where its machine config is.
+const TALOS_CONFIG: &str = "talos.config=";
 /// Characters of foreign text in the log.
 const MAX_LOGGED: usize = 200;
 
@@ -74,6 +76,8 @@ fn dotted(text: &str) -> Option<Mac> {
 enum Outcome {
     /// It was decided; `None` is status 404.
     Decided(ServerId, Answer, Option<ipxe::Script>),
+    /// It is to boot its environment, and this status says why it cannot.
+    NoEnvironment(StatusCode, String),
     /// It cannot be decided or done, and only a human can help.
     Explained(String),
     /// Later.
@@ -95,8 +99,30 @@ impl<D: Directory> App<D> {
             has_room: view.is_some() || self.directory.has_room(),
             agent_boots: self.boots().count(id, now),
         };
-        let answer = boot::answer(view.as_ref(), asked.mac(), prospect);
+        let mut answer = boot::answer(view.as_ref(), asked.mac(), prospect);
+        let mut environment = None;
+        if answer == Answer::Environment {
+            match self.directory.environment(id).await {
+                Ok(Ok(found)) => environment = Some(found),
+                Ok(Err(NoEnvironment::Instead(instead))) => answer = instead,
+                Ok(Err(NoEnvironment::Missing(what))) => {
+                    return Outcome::NoEnvironment(StatusCode::NOT_FOUND, what);
+                }
+                Ok(Err(NoEnvironment::NotReady(name))) => {
+                    let text = format!("environment {name:?} is not ready");
+                    return Outcome::NoEnvironment(StatusCode::PRECONDITION_FAILED, text);
+                }
+                Err(unavailable) => return Outcome::Later(unavailable),
+            }
+        }
         let script = match answer {
+            Answer::Environment => {
+                let script = environment.map(|found| self.environment(&found));
+                match script.transpose() {
+                    Ok(script) => script,
+                    Err(error) => return Outcome::Explained(format!("cannot boot its environment: {error}")),
+                }
+            }
             Answer::Agent { with_token } => {
                 match self.agent(asked, self.token(id, view.as_ref(), with_token)).await {
                     Ok(script) => {
@@ -123,6 +149,22 @@ impl<D: Directory> App<D> {
     fn token(&self, id: ServerId, view: Option<&View>, with_token: bool) -> Option<Token> {
         let window = view?.window.as_ref().filter(|_| with_token)?;
         self.directory.token(id, window)
+    }
+
+    /// The script of an environment. An argument that its user gives is not added again.
+    fn environment(&self, found: &Environment) -> Result<ipxe::Script, ipxe::ScriptError> {
+        let mut arguments = found.arguments.clone();
+        if !arguments
+            .iter()
+            .any(|argument| argument.starts_with(TALOS_CONFIG))
+        {
+            let endpoint = &self.config.endpoint;
+            // uuid last: Talos fills it
+            let token = found.token.as_ref();
+            let token = token.map_or_else(String::new, |token| format!("token={}&", token.secret()));
+            arguments.push(format!("{TALOS_CONFIG}http://{endpoint}/configdata?{token}uuid="));
+        }
+        ipxe::kernel(&found.name, arguments.iter().map(String::as_str))
     }
 
     /// The agent's script, or why it cannot boot here.
@@ -170,6 +212,14 @@ pub(super) async fn ipxe<D: Directory>(
             let response = decided.map_or_else(not_found, |decided| script(&decided));
             (kind(answer), response, text)
         }
+        Outcome::NoEnvironment(status, text) => {
+            let headers = [(header::CACHE_CONTROL, "no-store")];
+            (
+                "no environment",
+                (status, headers, format!("{text}\n")).into_response(),
+                text,
+            )
+        }
         Outcome::Explained(reason) => {
             let response = script(&ipxe::explanation(&reason));
             ("explanation", response, reason)
@@ -189,6 +239,7 @@ pub(super) async fn ipxe<D: Directory>(
 fn kind(answer: Answer) -> &'static str {
     match answer {
         Answer::Agent { .. } => "agent",
+        Answer::Environment => "environment",
         Answer::Disk(_) => "disk",
         Answer::Wait(_) => "wait",
     }

@@ -2,14 +2,15 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::sync::atomic::Ordering;
 
+use agent_protocol::Token;
 use boot_protocols::ipxe::DiskMethod;
 use lifecycle::boot::{Answer, MAX_AGENT_BOOTS, View, Why};
 use tokio::io::AsyncWriteExt as _;
 
 use super::BURST_OF_A_PEER;
-use crate::Sighting;
 use crate::fake::{MAC, Running, UUID, id, read_answer, start, start_with, view, wiping};
 use crate::server::Bounds;
+use crate::{Environment, NoEnvironment, Sighting, TOLD_ENVIRONMENT};
 
 fn accepted() -> View {
     let mut view = view();
@@ -208,6 +209,72 @@ async fn paused_and_bound_and_clean_and_unaccepted_machines_get_their_disk() {
             "{seen:?}"
         );
     }
+}
+
+/// In the window of its environment.
+fn taken() -> View {
+    View {
+        bound: true,
+        window: "w-1 environment 1800000000".parse().ok(),
+        ..accepted()
+    }
+}
+
+fn environment(arguments: &[&str], token: Option<&str>) -> Environment {
+    Environment {
+        name: "talos-1.13".into(),
+        arguments: arguments.iter().map(|argument| (*argument).into()).collect(),
+        token: token.and_then(Token::new),
+    }
+}
+
+#[tokio::test]
+async fn a_machine_that_somebody_has_boots_its_environment_with_the_token_of_its_window() {
+    let running = start().await;
+    running.know(taken());
+    let find = |found| *running.directory.environment.lock().unwrap() = Some(found);
+    find(Ok(environment(&["console=ttyS0"], Some("t0ken"))));
+    let answer = ask(&running).await;
+    let kernel = answer.body.lines().nth(1).unwrap();
+    assert!(
+        kernel.starts_with("kernel /env/talos-1.13/vmlinuz console=ttyS0 talos.config=http://")
+            && kernel.ends_with("/configdata?token=t0ken&uuid="),
+        "{kernel}"
+    );
+    assert!(answer.body.contains("initrd /env/talos-1.13/initramfs.xz\nboot"));
+    let (_, seen) = running.directory.seen.lock().unwrap().pop().unwrap();
+    assert_eq!(seen.to_string(), TOLD_ENVIRONMENT);
+    // no window, no token; and what its user wrote is not written again
+    find(Ok(environment(&[], None)));
+    assert!(ask(&running).await.body.contains("/configdata?uuid=\n"));
+    find(Ok(environment(&["talos.config=http://own/"], Some("t0ken"))));
+    let body = ask(&running).await.body;
+    assert!(
+        body.contains("talos.config=http://own/\n") && !body.contains("t0ken"),
+        "{body}"
+    );
+}
+
+#[tokio::test]
+async fn a_live_look_decides_over_an_environment_and_what_lacks_is_named() {
+    let running = start().await;
+    running.know(taken());
+    let find = |why| *running.directory.environment.lock().unwrap() = Some(Err(why));
+    find(NoEnvironment::Instead(Answer::Disk(Why::ManyBoots)));
+    let answer = ask(&running).await;
+    assert_eq!((answer.status, &*answer.body), (200, "#!ipxe\nexit\n"));
+    find(NoEnvironment::Missing("there is no Environment \"x\"".into()));
+    let answer = ask(&running).await;
+    assert_eq!(
+        (answer.status, &*answer.body),
+        (404, "there is no Environment \"x\"\n")
+    );
+    find(NoEnvironment::NotReady("x".into()));
+    let answer = ask(&running).await;
+    assert_eq!(
+        (answer.status, &*answer.body),
+        (412, "environment \"x\" is not ready\n")
+    );
 }
 
 #[tokio::test]

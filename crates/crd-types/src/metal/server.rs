@@ -325,8 +325,14 @@ words! {
         Wiping = "Wiping",
         /// Wiped, switched off and free.
         Available = "Available",
-        /// A cluster has it.
+        /// A MetalMachine has it, and nothing is done for it yet.
         Allocated = "Allocated",
+        /// It boots its cluster's system, or is installed.
+        Provisioning = "Provisioning",
+        /// It is a Node of its cluster.
+        Provisioned = "Provisioned",
+        /// It is given back by its MetalMachine.
+        Releasing = "Releasing",
         /// Nothing goes on without a human; `phaseReason` says what is to be done.
         Error = "Error",
         /// Left alone; the condition of this name says why.

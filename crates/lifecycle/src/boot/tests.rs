@@ -28,6 +28,7 @@ fn view() -> View {
             here: "here".into(),
             identity: IdentityVerdict::Unknown,
             identity_confirmed: false,
+            orphaned: false,
             unexpectedly_on: false,
         },
         bound: false,
@@ -37,8 +38,10 @@ fn view() -> View {
         reported: true,
         window: None,
         wipe_due: None,
+        wipe_due_for: None,
         wipe_failed: false,
         has_driver: false,
+        environment_always: false,
     }
 }
 
@@ -269,6 +272,7 @@ fn an_agent_that_runs_gets_the_token_on_the_same_terms_and_orders_with_it() {
     let clean = View {
         clean: true,
         wipe_due: None,
+        wipe_due_for: None,
         ..wiping()
     };
     assert_eq!(ask(&clean, None, true), Order::Wait(Why::Wiped));
@@ -329,4 +333,79 @@ fn of_an_accepted_machine_no_report_changes_the_disks_that_its_wipe_is_judged_by
     assert_eq!(take_addresses(&wiping(), false), Err(NotTaken::Accepted));
     assert_eq!(take_addresses(&wiping(), true), Ok(()));
     assert_eq!(take_addresses(&view(), false), Ok(()));
+}
+
+/// Taken, and in the window of its environment.
+fn provisioning() -> View {
+    View {
+        bound: true,
+        window: "w-1 environment 1800000000".parse().ok(),
+        wipe_due: Some(5),
+        wipe_due_for: Some("a-1".into()),
+        ..accepted()
+    }
+}
+
+fn claimed(installed: bool) -> Claim {
+    Claim::Confirmed {
+        allocation: "a-1".into(),
+        installed,
+    }
+}
+
+#[test]
+fn a_machine_that_somebody_has_gets_its_environment_inside_its_window_only() {
+    let ask = |view: &View, mac| answer(Some(view), Some(mac), NEW);
+    assert_eq!(ask(&provisioning(), OURS), Answer::Environment);
+    assert_eq!(ask(&provisioning(), STRANGE), Answer::Wait(Why::StrangeInterface));
+    let agent = View {
+        window: "w-1 agent 1800000000".parse().ok(),
+        ..provisioning()
+    };
+    let mut unaccepted = provisioning();
+    unaccepted.observed.accepted = false;
+    unaccepted.environment_always = true;
+    let closed = View {
+        window: None,
+        ..provisioning()
+    };
+    for view in [&agent, &unaccepted, &closed] {
+        assert_eq!(ask(view, OURS), Answer::Disk(Why::Bound), "{view:?}");
+    }
+    assert!(matches!(ask(&paused(provisioning()), OURS), Answer::Wait(_)));
+    let always = View {
+        environment_always: true,
+        ..closed
+    };
+    assert_eq!(ask(&always, OURS), Answer::Environment);
+}
+
+#[test]
+fn a_live_look_must_confirm_an_environment() {
+    let asked = |view: &View, claim: &Claim, boots| environment(view, claim, boots);
+    let disk = |why| Err(Answer::Disk(why));
+    let view = provisioning();
+    assert_eq!(asked(&view, &claimed(false), 0), Ok(()));
+    assert_eq!(asked(&view, &claimed(false), 2), Ok(()));
+    assert_eq!(asked(&view, &claimed(false), 3), disk(Why::ManyBoots));
+    assert_eq!(asked(&view, &claimed(true), 0), disk(Why::Bound));
+    assert_eq!(asked(&view, &Claim::None, 0), disk(Why::Bound));
+    let why = Unconfirmed::OtherAllocation;
+    assert_eq!(
+        asked(&view, &Claim::Unconfirmed(why), 0),
+        disk(Why::Unconfirmed(why))
+    );
+    let other = View {
+        wipe_due_for: Some("a-0".into()),
+        ..view.clone()
+    };
+    assert_eq!(
+        asked(&other, &claimed(false), 0),
+        disk(Why::Bound),
+        "no wipe is due for it"
+    );
+    assert!(asked(&paused(view.clone()), &claimed(false), 0).is_err());
+    let mut always = view;
+    always.environment_always = true;
+    assert_eq!(asked(&always, &claimed(true), 3), Ok(()));
 }

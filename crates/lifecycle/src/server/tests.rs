@@ -1,12 +1,12 @@
 #![expect(clippy::unnecessary_wraps, reason = "what is observed is optional")]
 
 use super::*;
+use crate::claim::Unconfirmed;
 use crate::facts::WipeDue;
-use crate::power::Unconfirmed;
 use crate::{HandsOff, IdentityVerdict};
 
 const W: &str = "w-1";
-const LATE: Outcome = Outcome::Unconfirmed(Unconfirmed::NotOn);
+const LATE: Outcome = Outcome::Unconfirmed(crate::power::Unconfirmed::NotOn);
 
 fn at(seconds: u64) -> Time {
     Time::from_millis(1_800_000_000_000 + seconds * 1000)
@@ -36,10 +36,12 @@ fn accepted() -> Observed {
             here: "here".into(),
             identity: IdentityVerdict::Same,
             identity_confirmed: false,
+            orphaned: false,
             unexpectedly_on: false,
         },
         facts: Ok(Facts::default()),
-        bound: false,
+        claim: Claim::None,
+        config_boots: 0,
         registered: true,
         marked_clean: false,
         cordoned: false,
@@ -93,18 +95,25 @@ fn power(id: &str, action: PowerAction, network_boot: bool) -> Option<Act> {
     })
 }
 
+fn raise(generation: u64, allocation: Option<&str>) -> Act {
+    Act::RaiseWipe {
+        generation,
+        allocation: allocation.map(Into::into),
+    }
+}
+
 fn step(seen: &Observed, now: u64) -> Plan {
     plan(seen, at(now), &timings())
 }
 
 #[test]
 fn an_accepted_machine_is_recorded_as_due_before_its_window_opens() {
-    assert_eq!(step(&accepted(), 100).act, Some(Act::RaiseWipe(1)));
+    assert_eq!(step(&accepted(), 100).act, Some(raise(1, None)));
     let due = Observed {
         facts: Ok(facts(1, None, None, None)),
         ..accepted()
     };
-    assert_eq!(step(&due, 100).act, Some(Act::OpenWindow));
+    assert_eq!(step(&due, 100).act, Some(Act::OpenWindow(Purpose::Agent)));
     assert_eq!(step(&due, 100).phase, Phase::Wiping);
 }
 
@@ -118,7 +127,7 @@ fn a_server_that_never_reported_here_is_not_wiped() {
     assert_eq!(step(&by_hand, 100).phase, Phase::Available);
     // a client's word counts for nothing once there was an agent
     by_hand.registered = true;
-    assert_eq!(step(&by_hand, 100).act, Some(Act::RaiseWipe(1)));
+    assert_eq!(step(&by_hand, 100).act, Some(raise(1, None)));
 }
 
 #[test]
@@ -126,7 +135,7 @@ fn nothing_is_done_for_machines_that_are_not_ours_to_wipe() {
     let mut unaccepted = in_window();
     unaccepted.gate.accepted = false;
     let mut bound = in_window();
-    bound.bound = true;
+    bound.claim = Claim::Unconfirmed(Unconfirmed::NotTaken);
     let mut paused = in_window();
     paused.gate.paused = true;
     let mut unreadable = in_window();
@@ -374,4 +383,5 @@ fn a_machine_that_is_on_by_nobodys_will_is_so_until_it_reads_off_twice() {
     assert_eq!(step(&seen, 100).why, Why::HandsOff(HandsOff::UnexpectedPower));
 }
 
+mod bound;
 mod property;

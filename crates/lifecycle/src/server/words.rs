@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use super::MAX_CONFIG_BOOTS;
 use crate::HandsOff;
+use crate::claim::Unconfirmed;
 
 /// Why a Server stands where it stands, and what it waits for. The text changes when the situation does.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -13,8 +15,31 @@ pub enum Why {
     BadFact(String),
     /// Nobody accepted it.
     NotAccepted,
-    /// A cluster has it.
-    Bound,
+    /// Somebody has it, and nothing is done for them.
+    Unconfirmed(Unconfirmed),
+    /// Its environment is to be booted.
+    Provisions,
+    /// Somebody took it although it is not clean.
+    TakenUnclean,
+    /// It is on, nobody here switched it on, and it is to be installed.
+    OnUnasked,
+    /// It is on, and has not asked what to boot for as long as this window is open.
+    EnvironmentDue,
+    /// It asked, and loads its environment.
+    EnvironmentLoads,
+    /// It fetched its config.
+    ConfigServed {
+        /// In so many boots.
+        boots: u32,
+    },
+    /// It fetched its config in too many boots.
+    ManyBoots,
+    /// Its Node was seen.
+    Installed,
+    /// It is given back.
+    Releases,
+    /// It is given back, and a human must switch it off.
+    SwitchOffByHand,
     /// Accepted, and its machine never reported here.
     NotRegistered,
     /// Something names it that a live look found.
@@ -45,7 +70,7 @@ pub enum Why {
         /// Which attempt.
         attempt: u32,
     },
-    /// Every attempt to boot the agent failed.
+    /// Every attempt to boot from the network failed.
     NeverBooted,
     /// The agent wipes: how far it is.
     Wiping(String),
@@ -73,6 +98,19 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::HandsOff(reason) => return reason.fmt(f),
+            Self::Unconfirmed(why) => return why.fmt(f),
+            Self::ConfigServed { boots } => {
+                return write!(
+                    f,
+                    "it fetched its machine config (boot {boots} of {MAX_CONFIG_BOOTS}) and installs; waiting for its Node"
+                );
+            }
+            Self::ManyBoots => {
+                return write!(
+                    f,
+                    "it fetched its machine config in {MAX_CONFIG_BOOTS} boots and its Node was not seen: its console says why; delete its Machine to have another one"
+                );
+            }
             Self::BadFact(what) => return write!(f, "{what}; correct or remove it"),
             Self::Named(what) => {
                 return write!(
@@ -83,7 +121,7 @@ impl fmt::Display for Why {
             Self::Booting { attempt } => {
                 return write!(
                     f,
-                    "switched on to boot the agent from the network (attempt {attempt}), waiting for it to ask what to boot"
+                    "switched on to boot from the network (attempt {attempt}), waiting for it to ask what to boot"
                 );
             }
             Self::NoBoot { attempt } => {
@@ -96,29 +134,44 @@ impl fmt::Display for Why {
             Self::Wiping(progress) => return write!(f, "its agent wipes the disks: {progress}"),
             Self::WipeFailed(error) => return write!(f, "the wipe failed: {error}"),
             Self::NotAccepted => "not accepted: set spec.accepted to true to let it be powered and wiped",
-            Self::Bound => "a cluster has it",
+            Self::Provisions => "a MetalMachine has it, and it is to boot its cluster's system",
+            Self::TakenUnclean => {
+                "a MetalMachine has it although its disks are not wiped: nothing is booted; delete the MetalMachine"
+            }
+            Self::OnUnasked => {
+                "a MetalMachine has it, and it is on although nobody here switched it on: switch it off to have it installed"
+            }
+            Self::EnvironmentDue => {
+                "its boot window was lost and is open again: it gets its cluster's system when it asks what to boot"
+            }
+            Self::EnvironmentLoads => "it asked what to boot and loads its cluster's system",
+            Self::Installed => "its Node was seen",
+            Self::Releases => "given back by its MetalMachine",
+            Self::SwitchOffByHand => {
+                "given back by its MetalMachine, and no BMC is configured: switch it off and say so by annotation metal.sidero.dev/resume: PowerUnverified"
+            }
             Self::NotRegistered => {
                 "accepted, and its machine has not reported here: nothing is wiped before; boot it from the network"
             }
             Self::WipeBegins => "its disks are to be wiped",
-            Self::OtherWindow => "a boot window for something else is open although a wipe is due",
+            Self::OtherWindow => "a boot window for its wipe is open although a MetalMachine has it: nothing is booted",
             Self::WindowLapsed => {
                 "the wipe got no sign of life for as long as a boot window is open: switch the machine off (annotation metal.sidero.dev/power: off) to have it tried again"
             }
             Self::PressButton => {
-                "no BMC is configured: switch the machine on and have it boot from the network, to be wiped"
+                "no BMC is configured: switch the machine on and have it boot from the network"
             }
             Self::BmcSilent => "waiting for its BMC: condition BMCReachable says why",
-            Self::Powering => "being powered to boot the agent: condition PowerCommand says how far",
+            Self::Powering => "being powered to boot from the network: condition PowerCommand says how far",
             Self::AgentLoads => "it asked what to boot and loads the agent",
             Self::AgentRuns => "its agent runs and gets its orders when it asks next",
             Self::NeverBooted => {
                 "it never booted from the network: put network first in its boot order and switch it on, or ask again by annotation metal.sidero.dev/power: on"
             }
             Self::WipeDone => "its disks are wiped",
-            Self::SwitchingOff => "wiped, being switched off",
+            Self::SwitchingOff => "no more needed, being switched off",
             Self::OffUnconfirmed => {
-                "wiped, and not confirmed off: tried again; condition PowerCommand says what was read"
+                "not confirmed off: tried again; condition PowerCommand says what was read"
             }
             Self::OnByRequest => {
                 "wiped, and on because a user asked for it: not offered to clusters until it is switched off by annotation metal.sidero.dev/power: off"

@@ -1,11 +1,14 @@
 //! What the boot services know: Servers and ServerBindings of the API server, and the reports that become Servers.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agent_protocol::{Registration, Token};
 use boot_protocols::ipxe::DiskMethod;
-use boot_services::{Address, Directory, Progress, RegisterError, Sighting, Unavailable};
+use boot_services::{
+    Address, Directory, Environment, NoEnvironment, Progress, RegisterError, Sighting, Unavailable,
+};
 use controller_runtime::events::Events;
 use controller_runtime::writer::{WriteError, Writer};
 use crd_types::infrastructure::ServerBinding;
@@ -42,6 +45,8 @@ pub(super) struct Machines {
     pub(super) events: Events,
     pub(super) macs: Arc<Macs>,
     pub(super) evidence: Arc<Evidence>,
+    /// Folder of what machines load.
+    pub(super) data_dir: PathBuf,
     /// Keys of the tokens of boot windows.
     pub(super) keys: Keys,
     /// Pause between two heartbeats of an agent that wipes.
@@ -164,6 +169,10 @@ impl Directory for Machines {
     async fn view(&self, id: ServerId) -> Result<Option<View>, Unavailable> {
         self.synced()?;
         Ok(self.known(id, self.cached(id).as_deref()))
+    }
+
+    async fn environment(&self, id: ServerId) -> Result<Result<Environment, NoEnvironment>, Unavailable> {
+        self.live_environment(id).await
     }
 
     fn disk_method(&self, id: ServerId) -> Option<DiskMethod> {

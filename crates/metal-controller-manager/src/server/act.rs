@@ -4,18 +4,20 @@ use crd_types::infrastructure::{MetalMachine, ServerBinding};
 use crd_types::metal::{PxeMode, Server};
 use crd_types::names::annotations::request;
 use crd_types::names::annotations::server::{BOOT_WINDOW, INSTALLATION, POWERED, WIPE_DONE, WIPE_DUE};
-use crd_types::names::{PROVIDER_ID_PREFIX, events};
+use crd_types::names::{PROVIDER_ID_PREFIX, events, finalizers};
 use hardware_types::{BootMode, BootTarget};
 use kube::api::ListParams;
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client, ResourceExt as _};
 use lifecycle::HandsOff;
+use lifecycle::claim::Claim;
 use lifecycle::facts::{Purpose, Window, WipeDue};
 use lifecycle::power::{BootOrder, Intent};
 use lifecycle::server::{Act, Driver, WINDOW_PREFIX, Why};
 
 use super::request::new_id;
 use super::{ServerError, Servers};
+use crate::claim;
 
 /// Objects of one list call.
 const PAGE: u32 = 500;
@@ -35,15 +37,18 @@ impl Servers {
                     .annotate(server, &[(INSTALLATION, Some(here))])
                     .await?;
             }
-            Act::RaiseWipe(generation) => {
+            Act::RaiseWipe {
+                generation,
+                allocation,
+            } => {
                 let due = WipeDue {
                     generation: *generation,
-                    allocation: None,
+                    allocation: allocation.clone(),
                 };
                 let due = due.to_string();
                 self.writer.annotate(server, &[(WIPE_DUE, Some(&due))]).await?;
             }
-            Act::OpenWindow => return self.open_window(server).await,
+            Act::OpenWindow(purpose) => return self.open_window(server, *purpose).await,
             Act::CloseWindow => {
                 self.writer.annotate(server, &[(BOOT_WINDOW, None)]).await?;
             }
@@ -71,24 +76,55 @@ impl Servers {
             Act::ConfirmOff => {
                 self.writer.annotate(server, &[(POWERED, None)]).await?;
             }
+            Act::LetGo => self.let_go(server).await?,
         }
         Ok(None)
     }
 
     /// The wipe is due by now, so whoever takes the machine from here on sees that. Whoever took it before is found (I-2).
-    async fn open_window(&self, server: &Server) -> Result<Option<Why>, ServerError> {
-        if let Some(claim) = claimed_by(&self.client, &server.name_any()).await? {
-            return Ok(Some(Why::Named(claim)));
+    async fn open_window(&self, server: &Server, purpose: Purpose) -> Result<Option<Why>, ServerError> {
+        let name = server.name_any();
+        match purpose {
+            Purpose::Agent => {
+                if let Some(claim) = claimed_by(&self.client, &name).await? {
+                    return Ok(Some(Why::Named(claim)));
+                }
+            }
+            // just looked at; once more: it is as destructive
+            Purpose::Environment => {
+                let look = claim::look(&self.client, &name).await?;
+                if look.paused || !matches!(look.claim, Claim::Confirmed { installed: false, .. }) {
+                    return Ok(Some(Why::Provisions));
+                }
+            }
         }
         let window = Window {
             id: format!("{WINDOW_PREFIX}{}", new_id()),
-            purpose: Purpose::Agent,
+            purpose,
             opened: self.bmcs.clock().now(),
         };
         let text = window.to_string();
-        let facts = [(POWERED, Some(window.id.as_str())), (BOOT_WINDOW, Some(&text))];
+        // A machine that is on for its cluster keeps the record by which it is: nothing is sent for this window then.
+        let before = server.annotations().get(POWERED);
+        let powered = before.filter(|_| purpose == Purpose::Environment);
+        let powered = powered.unwrap_or(&window.id);
+        let facts = [(POWERED, Some(powered.as_str())), (BOOT_WINDOW, Some(&text))];
         self.writer.annotate(server, &facts).await?;
         Ok(None)
+    }
+
+    /// The machine was never on for this claim, or is confirmed off: its binding goes, and the Server is free to be wiped.
+    async fn let_go(&self, server: &Server) -> Result<(), ServerError> {
+        let look = claim::look(&self.client, &server.name_any()).await?;
+        let (Some(binding), Claim::Released { .. }) = (&look.binding, &look.claim) else {
+            return Ok(());
+        };
+        self.writer.finalizer(binding, finalizers::RELEASE, false).await?;
+        let note = "Server marked as unallocated.";
+        self.events
+            .normal(server, events::SERVER_ALLOCATION, "Release", note)
+            .await;
+        Ok(())
     }
 
     /// Takes in a human's word: that the machine is off, or that it may be on. Returns whether that was written.

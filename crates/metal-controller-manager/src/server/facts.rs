@@ -23,8 +23,8 @@ pub(crate) struct Site {
     pub(crate) installation: String,
 }
 
-/// Facts for the gate.
-pub(crate) fn observe(server: &Server, site: &Site, identity: Identity, unexpectedly_on: bool) -> Observed {
+/// Facts for the gate that the Server alone tells.
+pub(crate) fn observe(server: &Server, site: &Site, identity: Identity) -> Observed {
     let annotation = |key: &str| server.annotations().get(key);
     Observed {
         accepted: server.spec.accepted,
@@ -34,7 +34,8 @@ pub(crate) fn observe(server: &Server, site: &Site, identity: Identity, unexpect
         here: site.installation.clone(),
         identity: identity.verdict,
         identity_confirmed: identity.confirmed,
-        unexpectedly_on,
+        orphaned: false,
+        unexpectedly_on: false,
     }
 }
 
@@ -50,7 +51,7 @@ pub(crate) fn is_left_alone_for(server: &Server, reason: HandsOff) -> bool {
 pub(crate) fn is_foreign(server: &Server, site: &Site) -> bool {
     let observed = Observed {
         paused: false,
-        ..observe(server, site, Identity::UNKNOWN, false)
+        ..observe(server, site, Identity::UNKNOWN)
     };
     hands_off(&observed) == Some(HandsOff::Foreign)
 }
@@ -65,21 +66,22 @@ pub(crate) fn boot_view(server: &Server, site: &Site, bound: bool) -> View {
     // A fact that cannot be read proves nothing: no window, no wipe.
     let facts = facts(server).ok();
     View {
-        observed: observe(
-            server,
-            site,
-            identity,
-            is_left_alone_for(server, HandsOff::UnexpectedPower),
-        ),
+        observed: Observed {
+            orphaned: is_left_alone_for(server, HandsOff::Orphaned),
+            unexpectedly_on: is_left_alone_for(server, HandsOff::UnexpectedPower),
+            ..observe(server, site, identity)
+        },
         bound,
         clean: is_clean(server),
         macs: macs(server).collect(),
         registered: server.spec.hardware.is_some(),
         reported: is_registered(server),
         wipe_due: facts.as_ref().and_then(Facts::undone),
+        wipe_due_for: facts.as_ref().and_then(Facts::undone_for).map(Into::into),
         wipe_failed: wipe_failed(server),
         window: facts.and_then(|facts| facts.window),
         has_driver: server.spec.bmc.is_some(),
+        environment_always: server.spec.pxe_boot_always == Some(true),
     }
 }
 
@@ -167,7 +169,7 @@ mod tests {
             installation: "here".into(),
         };
         let identity = Identity::UNKNOWN;
-        hands_off(&observe(&server(NAME, annotations), &site, identity, false))
+        hands_off(&observe(&server(NAME, annotations), &site, identity))
     }
 
     #[test]

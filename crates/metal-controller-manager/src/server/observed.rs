@@ -1,6 +1,6 @@
 //! What `lifecycle::server` is asked about: a Server, its BMC and its agent as they were seen.
 
-use boot_services::TOLD_AGENT;
+use boot_services::{TOLD_AGENT, TOLD_ENVIRONMENT};
 use crd_types::metal::{Server, WipedDisk};
 use crd_types::names::annotations::server as keys;
 use hardware_types::inventory::Disk;
@@ -12,6 +12,8 @@ use lifecycle::power::Intent;
 use lifecycle::server::{Command, Driver, Observed, Wipe};
 use lifecycle::{Time, wipe};
 use power_manager::Report;
+
+use crate::claim::Look;
 
 /// Field manager of what an agent reports.
 pub(crate) const AGENT_API: &str = "agent-api";
@@ -88,7 +90,7 @@ pub(crate) fn driver(server: &Server, report: Option<&Report>) -> Driver {
 pub(crate) fn observed(
     server: &Server,
     gate: lifecycle::Observed,
-    bound: bool,
+    look: &Look,
     report: Option<&Report>,
     intent: Option<&Intent>,
     since: Time,
@@ -97,7 +99,8 @@ pub(crate) fn observed(
     let facts = facts(server);
     Observed {
         gate,
-        bound,
+        claim: look.claim.clone(),
+        config_boots: look.config_boots(),
         registered: is_registered(server),
         marked_clean: facts.as_ref().is_ok_and(|facts| is_marked_clean(server, facts)),
         facts,
@@ -109,7 +112,11 @@ pub(crate) fn observed(
             began: intent.last_sent.unwrap_or(intent.entered),
             outcome: intent.outcome,
         }),
-        asked: asked(server),
+        asked: if look.claim.is_bound() {
+            told(server, TOLD_ENVIRONMENT)
+        } else {
+            asked(server)
+        },
         agent: boot
             .and_then(|boot| boot.agent.as_ref())
             .map(|seen| time(&seen.at))
@@ -170,8 +177,13 @@ fn failed_at(server: &Server) -> Option<Time> {
 
 /// When the machine last asked what to boot and was given the agent.
 fn asked(server: &Server) -> Option<Time> {
+    told(server, TOLD_AGENT)
+}
+
+/// When the machine last asked what to boot, if this is what it was told.
+fn told(server: &Server, what: &str) -> Option<Time> {
     let asked = server.status.as_ref()?.boot.as_ref()?.ipxe.as_ref()?;
-    (asked.what == TOLD_AGENT).then(|| time(&asked.at))
+    (asked.what == what).then(|| time(&asked.at))
 }
 
 /// Whether this certificate makes the Server clean, or why not.

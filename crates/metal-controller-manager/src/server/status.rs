@@ -65,13 +65,16 @@ pub(crate) fn status(seen: &Seen<'_>) -> ServerStatus {
         hands_off(seen),
         power_command(seen),
         power_cycle(seen),
+        booted(seen),
     ];
     let power = power(seen, &before);
     ServerStatus {
         // as the original: in use and powered well, or free
         ready: match seen.plan.phase {
             Phase::Available => Some(true),
-            Phase::Allocated => Some(power.as_deref() != Some("unknown")),
+            Phase::Allocated | Phase::Provisioning | Phase::Provisioned => {
+                Some(power.as_deref() != Some("unknown"))
+            }
             _ => seen.clean.map(|_| false),
         },
         in_use: Some(seen.bound),
@@ -93,6 +96,9 @@ fn phase(phase: Phase) -> crd_types::metal::Phase {
         Phase::Wiping => Word::Wiping,
         Phase::Available => Word::Available,
         Phase::Allocated => Word::Allocated,
+        Phase::Provisioning => Word::Provisioning,
+        Phase::Provisioned => Word::Provisioned,
+        Phase::Releasing => Word::Releasing,
         Phase::HandsOff => Word::HandsOff,
         Phase::Error => Word::Error,
     }
@@ -310,6 +316,21 @@ fn power_cycle(seen: &Seen<'_>) -> Option<Condition> {
         (Some(_), _) => (ConditionStatus::False, names::WAITING, seen.plan.why.to_string()),
     };
     Some(make(seen, names::POWER_CYCLE, status, reason, message))
+}
+
+/// The original's condition about what boots its disk from now on.
+fn booted(seen: &Seen<'_>) -> Option<Condition> {
+    let is_installed = seen.plan.phase == Phase::Provisioned;
+    let message = "its Node was seen: it boots its disk".into();
+    is_installed.then(|| {
+        make(
+            seen,
+            names::PXE_BOOTED,
+            ConditionStatus::True,
+            names::INSTALLED,
+            message,
+        )
+    })
 }
 
 fn power_command(seen: &Seen<'_>) -> Option<Condition> {

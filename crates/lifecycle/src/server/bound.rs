@@ -1,0 +1,118 @@
+//! A Server that somebody has: booted into the environment of its cluster, left alone, given back.
+
+use crate::claim::{Claim, Unconfirmed};
+use crate::facts::{Purpose, Window};
+use crate::time::Time;
+
+use super::{Act, Command, Decision, Driver, Phase, Plan, PowerState, Why, act, no_boot, until, wait};
+
+/// Boots in which a machine may fetch its config; after that a human is asked.
+pub const MAX_CONFIG_BOOTS: u32 = 3;
+
+impl Decision<'_> {
+    /// What is next for whoever has it; `None` if nobody does.
+    pub(super) fn bound(self) -> Option<Plan> {
+        Some(match &self.seen.claim {
+            Claim::None => return None,
+            Claim::Unconfirmed(why @ (Unconfirmed::NotMarked | Unconfirmed::HeldOn)) => {
+                wait(Phase::Releasing, Why::Unconfirmed(*why))
+            }
+            Claim::Unconfirmed(why) => wait(Phase::Allocated, Why::Unconfirmed(*why)),
+            Claim::Released { .. } => self.release(),
+            Claim::Confirmed { installed: true, .. } => self.installed(),
+            Claim::Confirmed { .. } if !self.seen.gate.accepted => wait(Phase::Allocated, Why::NotAccepted), // I-1
+            Claim::Confirmed { allocation, .. } => self.install(allocation),
+        })
+    }
+
+    /// Its Node was seen: from now on it boots its disk, and its token is dead.
+    fn installed(self) -> Plan {
+        if self.facts.window.is_some() {
+            return act(Act::CloseWindow, Phase::Provisioned, Why::Installed);
+        }
+        wait(Phase::Provisioned, Why::Installed)
+    }
+
+    /// To be booted into its environment, which is as destructive as a wipe: what it leaves is due to be wiped before
+    /// anything of it may happen.
+    fn install(self, allocation: &str) -> Plan {
+        let is_raised = self.facts.undone_for() == Some(allocation);
+        match &self.facts.window {
+            Some(window) if window.purpose == Purpose::Environment && is_raised => self.provision(window),
+            Some(window) if window.purpose == Purpose::Environment => {
+                act(Act::CloseWindow, Phase::Allocated, Why::Provisions) // of an allocation that is over
+            }
+            Some(_) => wait(Phase::Error, Why::OtherWindow),
+            None if self.is_on_by_nobody() => wait(Phase::Error, Why::OnUnasked),
+            None if is_raised => act(
+                Act::OpenWindow(Purpose::Environment),
+                Phase::Provisioning,
+                Why::Provisions,
+            ),
+            None if self.facts.is_clean() || self.has_clients_word() => {
+                let next = self.facts.due().max(self.facts.wipe_done).unwrap_or_default();
+                let raise = Act::RaiseWipe {
+                    generation: next.saturating_add(1),
+                    allocation: Some(allocation.into()),
+                };
+                act(raise, Phase::Provisioning, Why::Provisions)
+            }
+            None => wait(Phase::Error, Why::TakenUnclean),
+        }
+    }
+
+    /// Reads on, and no will of ours is recorded: to boot it would be to power-cycle what somebody runs.
+    fn is_on_by_nobody(self) -> bool {
+        let on = Driver::Ready {
+            power: Some(PowerState::On),
+        };
+        self.facts.powered.is_none() && self.seen.driver == on
+    }
+
+    /// Inside the window of its environment.
+    fn provision(self, window: &Window) -> Plan {
+        if self.seen.config_boots >= MAX_CONFIG_BOOTS {
+            return wait(Phase::Error, Why::ManyBoots);
+        }
+        if self.facts.powered.as_deref() != Some(&window.id) {
+            // it was on before, and its record was lost: a running node is never cycled for that
+            return wait(Phase::Provisioning, self.progress(None));
+        }
+        self.boot(window)
+    }
+
+    /// It is on for its environment. Once it has asked there is no deadline: health checks of the cluster have theirs.
+    pub(super) fn booting_environment(self, window: &Window, intent: &Command, attempt: u32) -> Plan {
+        let asked = self.seen.asked.filter(|asked| *asked >= intent.began);
+        if asked.is_some() || self.seen.config_boots > 0 {
+            return wait(Phase::Provisioning, self.progress(asked));
+        }
+        let deadline = intent.began.max(self.seen.since).after(self.timings.boot);
+        if self.now < deadline {
+            return until(deadline, Phase::Provisioning, Why::Booting { attempt });
+        }
+        no_boot(window, attempt)
+    }
+
+    fn progress(self, asked: Option<Time>) -> Why {
+        match (self.seen.config_boots, asked) {
+            (0, Some(_)) => Why::EnvironmentLoads,
+            (0, None) => Why::EnvironmentDue,
+            (boots, _) => Why::ConfigServed { boots },
+        }
+    }
+
+    /// Given back: what was never on since it was wiped is let go at once; the rest once it is confirmed off (I-11). The
+    /// wipe follows by the fact that it is due.
+    fn release(self) -> Plan {
+        if self.facts.window.is_some() {
+            return act(Act::CloseWindow, Phase::Releasing, Why::Releases); // its token is dead from now on
+        }
+        match &self.facts.powered {
+            None => act(Act::LetGo, Phase::Releasing, Why::Releases),
+            Some(_) if self.seen.driver == Driver::None => wait(Phase::Releasing, Why::SwitchOffByHand),
+            Some(_) if !self.seen.gate.accepted => wait(Phase::Releasing, Why::NotAccepted),
+            Some(window) => self.switch_off(window, Phase::Releasing),
+        }
+    }
+}
