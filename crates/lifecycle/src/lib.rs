@@ -9,6 +9,7 @@ pub mod facts;
 mod gate;
 mod identity;
 pub mod invariant;
+pub mod machine;
 pub mod power;
 pub mod server;
 mod time;
