@@ -135,7 +135,9 @@ pub enum Why {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Paused => f.write_str("paused: nothing is done until the pause of it or its Cluster is removed"),
+            Self::Paused => {
+                f.write_str("paused: nothing is done until the pause of it or its Cluster is removed")
+            }
             Self::Moving => f.write_str("moved to another management cluster"),
             Self::Lacks(lack) => f.write_str(match lack {
                 Lack::Machine => "waiting for a Machine to own it",
@@ -157,7 +159,10 @@ impl fmt::Display for Why {
             ),
             Self::Has(server) => write!(f, "has Server {server}"),
             Self::BindingOfAnother(server) => {
-                write!(f, "Server {server} is its own, and the ServerBinding of that name is not")
+                write!(
+                    f,
+                    "Server {server} is its own, and the ServerBinding of that name is not"
+                )
             }
             Self::BindingDeleted(server) => write!(
                 f,
@@ -165,7 +170,10 @@ impl fmt::Display for Why {
             ),
             Self::RollsBack(server) => write!(f, "Server {server} could not be taken and is given back"),
             Self::Releases(server) => {
-                write!(f, "Server {server} is given back: waiting for it to be switched off")
+                write!(
+                    f,
+                    "Server {server} is given back: waiting for it to be switched off"
+                )
             }
             Self::Free => f.write_str("has no Server"),
         }

@@ -1,15 +1,15 @@
 //! The command line.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use boot_protocols::ipxe::{DiskMethod, Endpoint};
 use clap::Parser;
+use controller_runtime::flags::{address, duration};
 use controller_runtime::lease;
 use controller_runtime::telemetry::Format;
-use jiff::SignedDuration;
 
 use crate::environment::DefaultFlags;
 
@@ -176,26 +176,6 @@ impl TimingFlags {
             agent_grace: self.agent_grace,
             ..lifecycle::Timings::default()
         }
-    }
-}
-
-/// `1m30s`, `90s`, `500ms`: above zero.
-fn duration(text: &str) -> anyhow::Result<Duration> {
-    let signed: SignedDuration = text.parse().context("want a duration such as 90s or 1m30s")?;
-    let duration = Duration::try_from(signed)
-        .ok()
-        .filter(|duration| !duration.is_zero());
-    duration.context("want a duration above zero")
-}
-
-/// As Go programs write it: without a host it is every address.
-fn address(text: &str) -> anyhow::Result<SocketAddr> {
-    match text.strip_prefix(':') {
-        Some(port) => {
-            let port = port.parse().with_context(|| format!("{port:?} is no port"))?;
-            Ok((Ipv4Addr::UNSPECIFIED, port).into())
-        }
-        None => text.parse().context("want :PORT or ADDRESS:PORT"),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use controller_runtime::backoff::{Backoff, Pauses};
+use controller_runtime::client::connect;
 use controller_runtime::controller::{self, CONCURRENCY};
 use controller_runtime::events::Events;
 use controller_runtime::health::{self, Readiness, register_leadership};
@@ -19,11 +20,10 @@ use crd_types::names::PROVIDER_ID_PREFIX;
 use crd_types::names::annotations::request;
 use futures::channel::mpsc;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, watcher};
-use kube::{Api, Client, Config, ResourceExt as _};
+use kube::{Api, Client, ResourceExt as _};
 use power_manager::Clock;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -52,7 +52,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     rustls::crypto::ring::default_provider().install_default().ok();
     allow_open_files(boot_services::OPEN_FILES);
     let stop = stop_on_signals().context("cannot wait for signals")?;
-    let client = connect(&args).await?;
+    let client = connect(args.kubeconfig.as_deref()).await?;
     let site = Arc::new(Site {
         installation: installation(&client).await?,
     });
@@ -223,22 +223,6 @@ fn users_of(servers: &Store<Server>, secret: &str) -> Vec<ObjectRef<Server>> {
     let all = servers.state();
     let users = all.iter().filter(|server| refers_to(server, secret));
     users.map(|server| ObjectRef::from_obj(&**server)).collect()
-}
-
-async fn connect(args: &Args) -> anyhow::Result<Client> {
-    let config = match &args.kubeconfig {
-        Some(path) => {
-            let kubeconfig = Kubeconfig::read_from(path)
-                .with_context(|| format!("--kubeconfig: cannot read {}", path.display()))?;
-            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-                .await
-                .with_context(|| format!("--kubeconfig: cannot use {}", path.display()))?
-        }
-        None => Config::infer()
-            .await
-            .context("found no API server: give --kubeconfig")?,
-    };
-    Client::try_from(config).context("cannot make a client of the API server")
 }
 
 /// Names the management cluster, wherever its objects are moved or restored to.

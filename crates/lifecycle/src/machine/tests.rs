@@ -60,7 +60,12 @@ fn it_holds_claims_binds_and_looks_in_this_order() {
 
 #[test]
 fn what_it_lacks_is_said_and_nothing_is_taken_meanwhile() {
-    for lack in [Lack::Machine, Lack::Cluster, Lack::Infrastructure, Lack::Bootstrap] {
+    for lack in [
+        Lack::Machine,
+        Lack::Cluster,
+        Lack::Infrastructure,
+        Lack::Bootstrap,
+    ] {
         let seen = Observed {
             lacks: Some(lack),
             held: false,
