@@ -185,6 +185,21 @@ impl Writer {
         self.send(object, None, &parameters, &patch).await.map(Some)
     }
 
+    /// Merges `fields`, such as those of its `spec`, into the object; fails with [`WriteError::Stale`] if it is not as it
+    /// was read.
+    pub async fn merge<K>(&self, object: &K, fields: &Value) -> Result<K, WriteError>
+    where
+        K: Resource<DynamicType = ()> + DeserializeOwned + Clone,
+    {
+        let mut patch = fields.clone();
+        patch["metadata"] = identity(object, true).into();
+        let parameters = PatchParams {
+            field_manager: Some(self.manager.into()),
+            ..PatchParams::default()
+        };
+        self.send(object, None, &parameters, &Patch::Merge(patch)).await
+    }
+
     /// Adds a finalizer, or removes it; fails with [`WriteError::Stale`] if the object is not as it was read.
     pub async fn finalizer<K>(
         &self,

@@ -148,6 +148,15 @@ pub mod conditions {
     pub const PROVIDER_SET: &str = "ProviderSet";
     /// Reason of `ProviderSet` False.
     pub const PROVIDER_UPDATE_FAILED: &str = "ProviderUpdateFailed";
+
+    /// Reason: it is reconciled.
+    pub const NOT_PAUSED: &str = "NotPaused";
+    /// On MetalCluster: reason, the address of the API is there.
+    pub const ENDPOINT_SET: &str = "EndpointSet";
+    /// On MetalCluster: reason, it is not.
+    pub const ENDPOINT_MISSING: &str = "EndpointMissing";
+    /// On MetalMachine: it has a Server, or why not.
+    pub const SERVER_TAKEN: &str = "ServerTaken";
 }
 
 /// Reasons of events; recorded on the Server where nothing else is said.
