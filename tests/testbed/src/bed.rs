@@ -170,9 +170,18 @@ impl Bed {
             .arg(format!("--data-dir={}", data_dir.display())))
     }
 
+    /// `caps-controller-manager` as this workspace built it, under the identity that its RBAC names.
+    pub fn caps_controller_manager(&self, health_port: u16) -> anyhow::Result<Program> {
+        self.program("caps-controller-manager", health_port)
+    }
+
     fn manager(&self, health_port: u16) -> anyhow::Result<Program> {
+        self.program("metal-controller-manager", health_port)
+    }
+
+    fn program(&self, name: &str, health_port: u16) -> anyhow::Result<Program> {
         let kubeconfig = self.management.kubeconfig_of(&self.own);
-        Ok(Program::new(built("metal-controller-manager")?)
+        Ok(Program::new(built(name)?)
             .arg(format!("--kubeconfig={}", kubeconfig.display()))
             .arg(format!(
                 "--health-addr={}:{health_port}",

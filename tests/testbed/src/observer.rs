@@ -101,6 +101,8 @@ struct State {
     merge: Merge<Box<Change>, (usize, Seen)>,
     known: Known,
     monitor: Monitor,
+    /// When each object was last written, as far as that was noted.
+    noted: BTreeMap<(Kind, String), Time>,
     /// The power intents as last seen, to tell which change stored one.
     intents: BTreeMap<String, Value>,
     last: VecDeque<String>,
@@ -216,6 +218,7 @@ impl State {
             earlier,
             tails: Vec::new(),
             merge: Merge::new(WINDOW),
+            noted: BTreeMap::new(),
             known: Known::default(),
             monitor: Monitor::new(Tolerance {
                 in_flight: IN_FLIGHT,
@@ -250,7 +253,12 @@ impl State {
     /// The latest time at which a change can have been written. An intent that is stored before a command is sent says when
     /// that was about to happen.
     fn written(&mut self, change: &Change) -> Time {
-        let written = change.written();
+        let key = (change.kind, change.name.clone());
+        let before = match change.noted() {
+            Some(noted) => self.noted.insert(key, noted),
+            None => self.noted.remove(&key),
+        };
+        let written = change.written(before);
         let intent = change
             .object
             .as_ref()

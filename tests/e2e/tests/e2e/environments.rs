@@ -29,14 +29,14 @@ const FLAGS: [&str; 3] = [
 ];
 
 /// A site's mirror, at the machine's end of the run's network.
-struct Mirror {
+pub(crate) struct Mirror {
     url: String,
     asked: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
 impl Mirror {
-    async fn start(bed: &Bed) -> anyhow::Result<Self> {
+    pub(crate) async fn start(bed: &Bed) -> anyhow::Result<Self> {
         let asked = Arc::new(AtomicUsize::new(0));
         let count = asked.clone();
         let count = axum::middleware::from_fn(move |request, next: axum::middleware::Next| {
@@ -62,7 +62,13 @@ impl Mirror {
     }
 
     /// An Environment of this kernel; its initramfs is good.
-    async fn environment(&self, bed: &Bed, name: &str, kernel: &str, sha512: &str) -> anyhow::Result<()> {
+    pub(crate) async fn environment(
+        &self,
+        bed: &Bed,
+        name: &str,
+        kernel: &str,
+        sha512: &str,
+    ) -> anyhow::Result<()> {
         let environment = json!({
             "apiVersion": METAL, "kind": "Environment", "metadata": { "name": name },
             "spec": {
@@ -106,7 +112,7 @@ async fn until_conditions<T>(
     .await
 }
 
-async fn until_ready(bed: &Bed, name: &str) -> anyhow::Result<()> {
+pub(crate) async fn until_ready(bed: &Bed, name: &str) -> anyhow::Result<()> {
     let ready = |conditions: &[Value]| {
         let all = conditions.iter().all(|condition| condition["status"] == "True");
         (conditions.len() == 2 && all).then_some(())

@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod claims;
 mod classes;
 mod clusters;
 mod discovery;
@@ -68,6 +69,10 @@ fn main() {
             every_replica_downloads_and_none_does_so_twice;
         alone classes: a_class_lists_the_servers_that_match_and_can_be_taken,
             the_class_any_comes_back_and_has_no_qualifiers, a_selector_without_meaning_is_named_and_changes_nothing;
+        alone claims: a_machine_that_is_taken_is_switched_on_and_given_back_off,
+            of_two_metal_machines_one_gets_the_server_and_the_other_says_why_not,
+            a_binding_that_was_lost_is_made_again_and_one_that_is_deleted_by_hand_stays,
+            a_pause_stops_taking_and_giving_back;
         alone lab: a_machine_gets_an_address_from_the_site, a_lab_belongs_to_its_run_and_can_be_made_again;
         beside runs: a_killed_run_is_cleaned_up_by_the_next, a_run_ends_without_a_trace_beside_another;
         beside waits: a_failed_wait_shows_objects_conditions_and_logs, the_written_kubeconfigs_work_from_a_terminal;

@@ -1,6 +1,6 @@
 //! Power through real managers: what BMCs are told, and what users read.
 
-mod lab;
+pub(crate) mod lab;
 
 use std::time::Duration;
 

@@ -53,17 +53,20 @@ pub(super) struct Change {
 }
 
 impl Change {
-    /// The latest time at which it can have been written: the API server notes the second of each write.
-    pub(super) fn written(&self) -> Time {
-        let Some(object) = &self.object else {
-            return self.arrived;
-        };
-        let noted = object
-            .managed_fields()
-            .iter()
+    /// The end of the second that the API server noted last at this object.
+    pub(super) fn noted(&self) -> Option<Time> {
+        let entries = self.object.as_ref()?.managed_fields().iter();
+        entries
             .filter_map(|entry| entry.time.as_ref())
-            .map(|noted| time(noted.0).after(Duration::from_millis(999)));
-        noted.max().map_or(self.arrived, |noted| noted.min(self.arrived))
+            .map(|noted| time(noted.0).after(Duration::from_millis(999)))
+            .max()
+    }
+
+    /// The latest time at which it can have been written: the API server notes the second of each write, but for one that
+    /// only takes fields away, or begins a deletion. Then what is noted is the second of the write `before`.
+    pub(super) fn written(&self, before: Option<Time>) -> Time {
+        let noted = self.noted().filter(|noted| Some(*noted) != before);
+        noted.map_or(self.arrived, |noted| noted.min(self.arrived))
     }
 }
 
@@ -270,10 +273,12 @@ mod tests {
         };
         let at = |text: &str| time(text.parse().unwrap());
         let late = change(Some(object("a", 1)), "2026-11-24T10:00:05Z");
-        assert_eq!(late.written(), at("2026-11-24T10:00:00.999Z"));
+        assert_eq!(late.written(None), at("2026-11-24T10:00:00.999Z"));
+        // nothing was noted of this one: what it shows is an earlier write's
+        assert_eq!(late.written(late.noted()), at("2026-11-24T10:00:05Z"));
         let prompt = change(Some(object("a", 1)), "2026-11-24T10:00:00.100Z");
-        assert_eq!(prompt.written(), at("2026-11-24T10:00:00.100Z"));
+        assert_eq!(prompt.written(None), at("2026-11-24T10:00:00.100Z"));
         let gone = change(None, "2026-11-24T10:00:05Z");
-        assert_eq!(gone.written(), at("2026-11-24T10:00:05Z"));
+        assert_eq!(gone.written(None), at("2026-11-24T10:00:05Z"));
     }
 }

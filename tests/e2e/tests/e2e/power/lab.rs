@@ -13,26 +13,26 @@ use tokio::sync::{Mutex, MutexGuard};
 
 /// A machine of the lab.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Machine {
+pub(crate) struct Machine {
     /// The Server's.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     /// The BMC's.
-    pub(super) bmc: &'static str,
+    pub(crate) bmc: &'static str,
 }
 
 /// Behind IPMI.
-pub(super) const A: Machine = Machine {
+pub(crate) const A: Machine = Machine {
     name: "0b5a6f0e-51c2-4c7e-9d43-6c1f5c1c000a",
     bmc: "a",
 };
 /// Behind Redfish.
-pub(super) const B: Machine = Machine {
+pub(crate) const B: Machine = Machine {
     name: "0b5a6f0e-51c2-4c7e-9d43-6c1f5c1c000b",
     bmc: "b",
 };
 
 /// Behind IPMI too, which its endpoint does not say; its BMC has a GUID of its own invention.
-pub(super) const C: Machine = Machine {
+pub(crate) const C: Machine = Machine {
     name: "0b5a6f0e-51c2-4c7e-9d43-6c1f5c1c000c",
     bmc: "c",
 };
@@ -58,23 +58,23 @@ const FLAGS: [&str; 7] = [
 /// One lab at a time: a manager acts on all Servers of the cluster.
 static ONE: Mutex<()> = Mutex::const_new(());
 
-pub(super) struct Lab<'a> {
+pub(crate) struct Lab<'a> {
     bed: &'a Bed,
     http: reqwest::Client,
     /// The replica that leads.
-    pub(super) manager: Process,
+    pub(crate) manager: Process,
     /// Where it answers machines.
-    pub(super) services: String,
+    pub(crate) services: String,
     sim: Process,
     _one: MutexGuard<'static, ()>,
 }
 
 impl<'a> Lab<'a> {
-    pub(super) async fn start(bed: &'a Bed) -> anyhow::Result<Self> {
+    pub(crate) async fn start(bed: &'a Bed) -> anyhow::Result<Self> {
         Self::start_with(bed, &[]).await
     }
 
-    pub(super) async fn start_with(bed: &'a Bed, flags: &[&str]) -> anyhow::Result<Self> {
+    pub(crate) async fn start_with(bed: &'a Bed, flags: &[&str]) -> anyhow::Result<Self> {
         let one = ONE.lock().await;
         for machine in [A, B, C] {
             // A test that failed may have left it.
@@ -114,18 +114,18 @@ bmcs:
     }
 
     /// Another replica.
-    pub(super) fn another_manager(&self) -> anyhow::Result<Process> {
+    pub(crate) fn another_manager(&self) -> anyhow::Result<Process> {
         manager(self.bed, &[]).map(|(manager, _)| manager)
     }
 
     /// Waits until a replica says that it runs; as long as another one leads, it follows.
-    pub(super) async fn until_follows(&self, replica: &Process) -> anyhow::Result<()> {
+    pub(crate) async fn until_follows(&self, replica: &Process) -> anyhow::Result<()> {
         let runs = || async { Ok(replica.log()?.contains("starts").then_some(())) };
         self.bed.wait_for("the follower runs", SOON, &[], runs).await
     }
 
     /// Stops the manager as a rollout does, and removes the Servers.
-    pub(super) async fn end(self) -> anyhow::Result<()> {
+    pub(crate) async fn end(self) -> anyhow::Result<()> {
         let by_itself = self.manager.stop(Duration::from_secs(11))?;
         anyhow::ensure!(
             by_itself,
@@ -139,7 +139,7 @@ bmcs:
         Ok(())
     }
 
-    pub(super) async fn secret(&self, name: &str, password: &str) -> anyhow::Result<()> {
+    pub(crate) async fn secret(&self, name: &str, password: &str) -> anyhow::Result<()> {
         let secret = json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": { "namespace": "default", "name": format!("bmc-{name}") },
             "stringData": { "user": "admin", "pass": password },
@@ -148,7 +148,7 @@ bmcs:
     }
 
     /// A Server whose credentials are in this Secret; `spec` is merged in.
-    pub(super) async fn server(&self, machine: Machine, secret: &str, spec: Value) -> anyhow::Result<()> {
+    pub(crate) async fn server(&self, machine: Machine, secret: &str, spec: Value) -> anyhow::Result<()> {
         let inside = self.bed.run().network().inside();
         let from = |key: &str| json!({ "secretKeyRef": { "namespace": "default", "name": format!("bmc-{secret}"), "key": key } });
         let mut bmc = match machine.bmc {
@@ -170,7 +170,7 @@ bmcs:
         self.bed.apply(&server.to_string()).await.map(drop)
     }
 
-    pub(super) async fn patch(&self, machine: Machine, patch: Value) -> anyhow::Result<()> {
+    pub(crate) async fn patch(&self, machine: Machine, patch: Value) -> anyhow::Result<()> {
         let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("metal.sidero.dev", "v1alpha2", "Server"));
         let api: Api<DynamicObject> = Api::all_with(self.bed.client().clone(), &kind);
         api.patch(machine.name, &PatchParams::default(), &Patch::Merge(patch))
@@ -178,7 +178,7 @@ bmcs:
         Ok(())
     }
 
-    pub(super) async fn annotate(
+    pub(crate) async fn annotate(
         &self,
         machine: Machine,
         key: &str,
@@ -195,16 +195,16 @@ bmcs:
             .context("the Server is gone")
     }
 
-    pub(super) async fn annotation(&self, machine: Machine, key: &str) -> anyhow::Result<Option<String>> {
+    pub(crate) async fn annotation(&self, machine: Machine, key: &str) -> anyhow::Result<Option<String>> {
         Ok(self.read(machine).await?.annotations().get(key).cloned())
     }
 
-    pub(super) async fn status(&self, machine: Machine) -> anyhow::Result<Value> {
+    pub(crate) async fn status(&self, machine: Machine) -> anyhow::Result<Value> {
         Ok(self.read(machine).await?.data["status"].clone())
     }
 
     /// Waits until `check` of the Server answers `Some`.
-    pub(super) async fn until<T>(
+    pub(crate) async fn until<T>(
         &self,
         machine: Machine,
         what: &str,
@@ -217,7 +217,7 @@ bmcs:
     }
 
     /// Waits until the condition has this reason; returns its message.
-    pub(super) async fn until_condition(
+    pub(crate) async fn until_condition(
         &self,
         machine: Machine,
         kind: &str,
@@ -232,7 +232,7 @@ bmcs:
         .await
     }
 
-    pub(super) async fn until_power(&self, machine: Machine, power: &str) -> anyhow::Result<()> {
+    pub(crate) async fn until_power(&self, machine: Machine, power: &str) -> anyhow::Result<()> {
         let what = format!("power is {power}");
         self.until(machine, &what, SOON, async |object| {
             Ok((object.data["status"]["power"] == power).then_some(()))
@@ -241,7 +241,7 @@ bmcs:
     }
 
     /// Waits until the manager that leads now has looked at an unaccepted Server: it says what it does not send.
-    pub(super) async fn until_seen_anew(&self, machine: Machine, verb: &str) -> anyhow::Result<()> {
+    pub(crate) async fn until_seen_anew(&self, machine: Machine, verb: &str) -> anyhow::Result<()> {
         self.annotate(machine, "metal.sidero.dev/power", Some(verb))
             .await?;
         self.until(machine, "it is looked at", SOON, async |object| {
@@ -258,7 +258,7 @@ bmcs:
         Ok(answer.error_for_status()?.json().await?)
     }
 
-    pub(super) async fn control(&self, path: &str, body: Value) -> anyhow::Result<()> {
+    pub(crate) async fn control(&self, path: &str, body: Value) -> anyhow::Result<()> {
         self.http
             .post(self.url(path))
             .json(&body)
@@ -268,13 +268,13 @@ bmcs:
         Ok(())
     }
 
-    pub(super) async fn fault(&self, machine: Machine, fault: &str, body: Value) -> anyhow::Result<()> {
+    pub(crate) async fn fault(&self, machine: Machine, fault: &str, body: Value) -> anyhow::Result<()> {
         let url = self.url(&format!("/bmcs/{}/faults/{fault}", machine.bmc));
         self.http.put(url).json(&body).send().await?.error_for_status()?;
         Ok(())
     }
 
-    pub(super) async fn clear_faults(&self, machine: Machine) -> anyhow::Result<()> {
+    pub(crate) async fn clear_faults(&self, machine: Machine) -> anyhow::Result<()> {
         let url = self.url(&format!("/bmcs/{}/faults", machine.bmc));
         self.http.delete(url).send().await?.error_for_status()?;
         Ok(())
@@ -284,7 +284,7 @@ bmcs:
         format!("http://{}:{CONTROL}{path}", self.bed.run().network().inside())
     }
 
-    pub(super) async fn counter(&self, machine: Machine, name: &str) -> anyhow::Result<u64> {
+    pub(crate) async fn counter(&self, machine: Machine, name: &str) -> anyhow::Result<u64> {
         let counters = self.get(&format!("/bmcs/{}/counters", machine.bmc)).await?;
         counters[name]
             .as_u64()
@@ -304,7 +304,7 @@ bmcs:
     }
 
     /// The mutating commands that the BMC received from the manager.
-    pub(super) async fn commands(&self, machine: Machine) -> anyhow::Result<Vec<String>> {
+    pub(crate) async fn commands(&self, machine: Machine) -> anyhow::Result<Vec<String>> {
         let lines = self.log(machine, "received").await?;
         let from_manager = lines.iter().filter(|line| {
             line["source"]
@@ -317,7 +317,7 @@ bmcs:
     }
 
     /// Changes of power, as `before>after`.
-    pub(super) async fn edges(&self, machine: Machine) -> anyhow::Result<Vec<String>> {
+    pub(crate) async fn edges(&self, machine: Machine) -> anyhow::Result<Vec<String>> {
         let lines = self.log(machine, "effect").await?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let pairs = lines
@@ -332,7 +332,7 @@ bmcs:
 }
 
 /// Reason and message of a condition.
-pub(super) fn condition(object: &DynamicObject, kind: &str) -> (String, String) {
+pub(crate) fn condition(object: &DynamicObject, kind: &str) -> (String, String) {
     let conditions = object.data["status"]["conditions"].as_array();
     let found = conditions
         .into_iter()
