@@ -274,6 +274,7 @@ pub(crate) async fn start_with(bounds: Bounds, change: impl FnOnce(&mut Config))
         config,
         Arc::clone(&directory),
         Arc::clone(&agent_boots),
+        axum::Router::new(),
         metrics.clone(),
     );
     let task = tokio::spawn(server::run(listener, router, bounds, metrics, stop.clone()));

@@ -70,11 +70,13 @@ struct App<D> {
     metrics: HttpMetrics,
 }
 
-/// Answers machines on `listener` until `stop` is cancelled, and ends a few seconds later at most.
+/// Answers machines on `listener` until `stop` is cancelled, and ends a few seconds later at most. `more` are routes of
+/// other services, under the same limits as a machine's questions.
 pub async fn serve<D: Directory>(
     listener: TcpListener,
     config: Config,
     directory: Arc<D>,
+    more: Router,
     metrics: HttpMetrics,
     stop: CancellationToken,
 ) {
@@ -82,7 +84,7 @@ pub async fn serve<D: Directory>(
         .local_addr()
         .map_or_else(|error| error.to_string(), |own| own.to_string());
     tracing::info!(address, endpoint = %config.endpoint, "HTTP answers machines and agents");
-    let router = router(config, directory, Arc::default(), metrics.clone());
+    let router = router(config, directory, Arc::default(), more, metrics.clone());
     server::run(listener, router, Bounds::default(), metrics, stop).await;
 }
 
@@ -90,6 +92,7 @@ pub(crate) fn router<D: Directory>(
     config: Config,
     directory: Arc<D>,
     agent_boots: Arc<Mutex<AgentBoots>>,
+    more: Router,
     metrics: HttpMetrics,
 ) -> Router {
     let agent_api = AgentApi::new(
@@ -116,6 +119,7 @@ pub(crate) fn router<D: Directory>(
     let of_a_peer = Quota::per_second(number(PER_SECOND_OF_A_PEER)).allow_burst(number(BURST_OF_A_PEER));
     let limited = Router::new()
         .route("/ipxe", get(answer::ipxe::<D>))
+        .merge(more.with_state(()))
         .merge(agent_api)
         .layer(from_fn_with_state(Arc::new(Keyed::new(of_a_peer)), limit_peers));
     Router::new()
@@ -193,6 +197,7 @@ async fn count(State(metrics): State<HttpMetrics>, request: Request, next: Next)
     let route = match path.split('/').nth(1).unwrap_or_default() {
         "boot.ipxe" => "boot.ipxe",
         "ipxe" => "ipxe",
+        "configdata" => "configdata",
         "env" => "env",
         "tftp" => "tftp",
         "api.Agent" => "agent",

@@ -1,5 +1,6 @@
 //! The boot services of this process: DHCP proxy, TFTP, HTTP and the agent's API, on every replica, leader or not.
 
+mod config;
 mod directory;
 mod environment;
 mod evidence;
@@ -48,6 +49,8 @@ use crate::server::observed::AGENT_API;
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Field manager of what machines were seen booting.
 const BOOT_SERVICES: &str = "boot-services";
+/// Field manager of the record of machine configs.
+const METADATA: &str = "metadata";
 /// Who registers machines, as the original's events name it.
 const REPORTER: &str = "sidero-server";
 
@@ -105,6 +108,7 @@ pub(crate) async fn start(
         servers,
         bindings,
         writer: Writer::new(parts.client.clone(), AGENT_API),
+        metadata: Writer::new(parts.client.clone(), METADATA),
         events: Events::new(parts.client.clone(), REPORTER, &parts.identity),
         macs,
         evidence,
@@ -122,9 +126,10 @@ pub(crate) async fn start(
         agent_wait: flags.agent_wait,
     };
     let metrics = HttpMetrics::register(registry);
+    let configs = metadata_server::router(machines.clone());
     process.start(
         "boot services",
-        endless(http::serve(listener, config, machines, metrics, stop)),
+        endless(http::serve(listener, config, machines, configs, metrics, stop)),
     );
     Ok(())
 }

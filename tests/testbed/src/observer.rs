@@ -254,11 +254,12 @@ impl State {
     /// that was about to happen.
     fn written(&mut self, change: &Change) -> Time {
         let key = (change.kind, change.name.clone());
-        let before = match change.noted() {
-            Some(noted) => self.noted.insert(key, noted),
-            None => self.noted.remove(&key),
-        };
+        let before = self.noted.get(&key).copied();
         let written = change.written(before);
+        match change.noted().max(before).filter(|_| change.object.is_some()) {
+            Some(latest) => drop(self.noted.insert(key, latest)),
+            None => drop(self.noted.remove(&key)),
+        }
         let intent = change
             .object
             .as_ref()

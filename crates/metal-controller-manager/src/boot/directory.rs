@@ -42,6 +42,8 @@ pub(super) struct Machines {
     pub(super) bindings: Store<PartialObjectMeta<ServerBinding>>,
     /// Writes inventory and addresses, never a field of the spec that is a user's.
     pub(super) writer: Writer,
+    /// Records the machine configs that go out.
+    pub(super) metadata: Writer,
     pub(super) events: Events,
     pub(super) macs: Arc<Macs>,
     pub(super) evidence: Arc<Evidence>,

@@ -32,6 +32,10 @@ pub(crate) async fn a_machine_that_is_taken_is_switched_on_and_given_back_off(
     mirror.environment(bed, "claims", "vmlinuz", "").await?;
     until_ready(bed, "claims").await?;
     site.class(Some("claims")).await?;
+    let patches =
+        json!([{ "op": "add", "path": "/machine/network", "value": { "hostname": "of-the-server" } }]);
+    lab.patch(A, json!({ "spec": { "configPatches": patches } }))
+        .await?;
     site.cluster("taken", &["taken"]).await?;
 
     // taken: the claim is the same everywhere, and the Server is due to be wiped before anything is booted
@@ -75,6 +79,38 @@ pub(crate) async fn a_machine_that_is_taken_is_switched_on_and_given_back_off(
     })
     .await?;
 
+    // its config, patched for class and Server, for the token of its window alone
+    let url = script
+        .split("talos.config=")
+        .nth(1)
+        .and_then(|rest| rest.split_whitespace().next());
+    let url = url.context("the script has no talos.config")?;
+    let fetch = |url: String| async move {
+        let answer = reqwest::get(format!("{url}{}", A.name)).await?;
+        anyhow::Ok((answer.status().as_u16(), answer.text().await?))
+    };
+    let url = url.replace(
+        ":8081/",
+        &format!(":{}/", lab.services.rsplit(':').next().unwrap_or_default()),
+    );
+    let (status, text) = fetch(url.replace("token=", "token=x")).await?;
+    ensure!(
+        status == 403 && text.contains("the token is not"),
+        "{status}: {text}"
+    );
+    ensure!(condition(&site.machine("taken").await?, "Ready").0 == "False");
+    let (status, config) = fetch(url.clone()).await?;
+    ensure!(status == 200, "{status}: {config}");
+    for part in [
+        &format!("metal.sidero.dev/uuid={}", A.name),
+        "disk: /dev/of-the-class",
+        "hostname: of-the-server",
+        "type: controlplane",
+    ] {
+        ensure!(config.contains(part), "no {part} in the config");
+    }
+    site.until_ready("taken").await?;
+
     // its Node comes: all the way to Running, and from now on it boots its disk
     site.node(A.name).await?;
     site.until_running("taken").await?;
@@ -85,6 +121,8 @@ pub(crate) async fn a_machine_that_is_taken_is_switched_on_and_given_back_off(
     })
     .await?;
     ensure!(asks().await?.ends_with("exit\n"));
+    let (status, text) = fetch(url).await?;
+    ensure!(status == 403, "{status}: {text}");
     let machine = site.machine("taken").await?;
     for kind in ["Ready", "ServerTaken", "NodeSeen", "ProviderSet"] {
         ensure!(
@@ -128,12 +166,10 @@ pub(crate) async fn of_two_metal_machines_one_gets_the_server_and_the_other_says
         .until_reason(&loser, "ServerTaken", "NoServerAvailable")
         .await?;
     ensure!(message.contains("claims-two"), "{message}");
-    let server = site.server(BY_HAND).await?;
-    ensure!(
-        server.data["status"]["phase"] == "Provisioning",
-        "{:?}",
-        server.data["status"]
-    );
+    site.until_server(BY_HAND, "it is booted for the winner", |server| {
+        server.data["status"]["phase"] == "Provisioning"
+    })
+    .await?;
     // one that never had a Server goes at once
     site.delete_machine(&loser).await?;
     site.until_gone(&loser).await?;
@@ -193,15 +229,11 @@ pub(crate) async fn a_binding_that_was_lost_is_made_again_and_one_that_is_delete
     // deleted by hand: it stays, and so does the machine
     kubectl(bed, &["delete", "serverbinding", BY_HAND, "--wait=false"])?;
     site.until_reason("lost", "ServerTaken", "BindingDeleted").await?;
-    let server = site.server(BY_HAND).await?;
-    ensure!(
-        server
-            .metadata
-            .annotations
-            .clone()
-            .unwrap_or_default()
-            .contains_key(POWERED)
-    );
+    site.until_server(BY_HAND, "it is on still, as far as is known", |server| {
+        let annotations = server.metadata.annotations.clone().unwrap_or_default();
+        annotations.contains_key(POWERED) && server.data["status"]["phase"] == "Releasing"
+    })
+    .await?;
     ensure!(site.binding(BY_HAND).await?.is_some());
     // the way out
     site.delete_machine("lost").await?;

@@ -63,9 +63,11 @@ impl Change {
     }
 
     /// The latest time at which it can have been written: the API server notes the second of each write, but for one that
-    /// only takes fields away, or begins a deletion. Then what is noted is the second of the write `before`.
+    /// only takes fields away, or begins a deletion. Then what is noted is that of an earlier one, no later than `before`.
     pub(super) fn written(&self, before: Option<Time>) -> Time {
-        let noted = self.noted().filter(|noted| Some(*noted) != before);
+        let noted = self
+            .noted()
+            .filter(|noted| before.is_none_or(|before| *noted > before));
         noted.map_or(self.arrived, |noted| noted.min(self.arrived))
     }
 }

@@ -116,7 +116,10 @@ impl<'a> Site<'a> {
     pub(super) async fn class(&self, environment: Option<&str>) -> anyhow::Result<()> {
         let mut class = json!({
             "apiVersion": METAL, "kind": "ServerClass", "metadata": { "name": format!("claims-{}", self.name) },
-            "spec": { "qualifiers": {}, "selector": { "matchLabels": { "claims": self.name } } },
+            "spec": {
+                "qualifiers": {}, "selector": { "matchLabels": { "claims": self.name } },
+                "strategicPatches": ["machine: {install: {disk: /dev/of-the-class}}"],
+            },
         });
         if let Some(environment) = environment {
             class["spec"]["environmentRef"] = json!({ "name": environment });
