@@ -38,6 +38,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// The machine that this process is the first of.
 #[derive(Debug)]
 pub struct Machine {
+    /// What this process is called, at the begin of each line.
+    name: &'static str,
     /// Where lines go, and what stands before them there.
     console: Mutex<Vec<(File, &'static str)>>,
     modules: OnceLock<Modules>,
@@ -45,8 +47,9 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Mounts what the kernel shows and opens the console. What fails is said as soon as there is somewhere to say it.
-    pub fn take_over() -> Self {
+    /// Mounts what the kernel shows and opens the console, for a first process of this name. What fails is said as soon as
+    /// there is somewhere to say it.
+    pub fn take_over(name: &'static str) -> Self {
         let quiet = MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV;
         let mounts = [
             ("devtmpfs", "/dev", MountFlags::NOSUID),
@@ -75,12 +78,13 @@ impl Machine {
         let outputs = [("/dev/console", ""), ("/dev/kmsg", "<7>")];
         let open = |(path, level)| Some((OpenOptions::new().write(true).open(path).ok()?, level));
         let machine = Self {
+            name,
             console: Mutex::new(outputs.into_iter().filter_map(open).collect()),
             modules: OnceLock::new(),
             tried: Mutex::default(),
         };
         fs::write("/proc/sys/kernel/panic", PANIC_SECONDS).ok();
-        machine.say(&format!("metal-agent {}", env!("CARGO_PKG_VERSION")));
+        machine.say(&format!("{name} {}", env!("CARGO_PKG_VERSION")));
         for failure in failures {
             machine.say(&failure);
         }
@@ -146,7 +150,7 @@ impl Host for Machine {
         };
         for (output, level) in console.iter_mut() {
             // one write is one record of the kernel's log
-            let line = format!("{level}[metal-agent] {text}\n");
+            let line = format!("{level}[{}] {text}\n", self.name);
             output.write_all(line.as_bytes()).ok();
         }
     }
