@@ -148,18 +148,27 @@ pub(crate) fn build() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Builds the agent as machines boot it: the first program of an initramfs that has no libraries.
+/// Builds the agent, and the lab's own node, as machines boot them: the first program of an initramfs that has no libraries.
 ///
 /// The target is named although it is the host's: else the flags would hold for build scripts and proc-macros too, and
 /// everything else would be built anew.
 pub(crate) fn agent() -> Result<(), Failure> {
-    cargo(["build", "--locked", "-p", "metal-agent", "--profile", "agent"])
-        .args(["--target", "x86_64-unknown-linux-gnu"])
-        .env(
-            "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
-            "-C target-feature=+crt-static",
-        )
-        .run()
+    cargo([
+        "build",
+        "--locked",
+        "-p",
+        "metal-agent",
+        "-p",
+        "node-image",
+        "--profile",
+        "agent",
+    ])
+    .args(["--target", "x86_64-unknown-linux-gnu"])
+    .env(
+        "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
+        "-C target-feature=+crt-static",
+    )
+    .run()
 }
 
 /// Unit, property and model tests; the e2e target sets `test = false` and is a step of its own.

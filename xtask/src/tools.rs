@@ -27,6 +27,14 @@ const COMMANDS: &[(&str, &str)] = &[
     ("/usr/lib/ipxe/snponly.efi", "ipxe"),              // what firmware loads by TFTP
     ("/usr/lib/ipxe/qemu/pxe-virtio.rom", "ipxe-qemu"), // network boot of a BIOS machine
     ("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf"),        // firmware of a UEFI machine
+    // the disk of the lab's own node, which boots on BIOS and UEFI
+    ("sfdisk", "fdisk"),
+    ("mkfs.vfat", "dosfstools"),
+    ("mcopy", "mtools"),
+    ("syslinux", "syslinux"),
+    ("/usr/lib/syslinux/mbr/mbr.bin", "syslinux-common"),
+    ("objcopy", "binutils"),
+    ("/usr/lib/systemd/boot/efi/linuxx64.efi.stub", "systemd-boot-efi"),
 ];
 
 /// What our code is measured against.

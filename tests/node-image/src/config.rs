@@ -61,7 +61,10 @@ impl Config {
         let hostname = kind("HostnameConfig").and_then(|document| text(&document["hostname"]));
         let mut labels = kubelet_labels(&machine["machine"]["kubelet"]["extraArgs"]["node-labels"])?;
         if let Some(more) = kind("KubeNodeConfig").and_then(|document| document["labels"].as_object()) {
-            labels.extend(more.iter().map(|(key, value)| (key.clone(), scalar(value).into())));
+            labels.extend(
+                more.iter()
+                    .map(|(key, value)| (key.clone(), scalar(value).into())),
+            );
         }
         Ok(Self {
             disk: text(&machine["machine"]["install"]["disk"]),
@@ -141,7 +144,10 @@ mod tests {
         let config = Config::parse(MACHINE).unwrap();
         assert_eq!(config.disk.as_deref(), Some("/dev/vda"));
         assert_eq!(config.endpoint, "https://10.0.0.1:6443");
-        assert_eq!((config.ca.as_slice(), config.token.as_str()), (&b"PEM"[..], "canary.0123"));
+        assert_eq!(
+            (config.ca.as_slice(), config.token.as_str()),
+            (&b"PEM"[..], "canary.0123")
+        );
         assert_eq!(config.labels["metal.sidero.dev/uuid"], "u");
         assert_eq!((config.labels["a"].as_str(), config.labels.len()), (Some("1"), 2));
         assert_eq!(config.node_name("0b5a6f0e-51c2"), "old");
@@ -153,7 +159,10 @@ mod tests {
             ---\napiVersion: v1alpha1\nkind: KubeNodeConfig\nlabels: {b: 'true', c: true}\n";
         let config = Config::parse(&format!("{MACHINE}{more}")).unwrap();
         assert_eq!(config.node_name("u"), "new");
-        assert_eq!((config.labels["b"].as_str(), config.labels["c"].as_str()), (Some("true"), Some("true")));
+        assert_eq!(
+            (config.labels["b"].as_str(), config.labels["c"].as_str()),
+            (Some("true"), Some("true"))
+        );
     }
 
     #[test]
@@ -161,7 +170,10 @@ mod tests {
         let yaml = MACHINE.replace("a=1,metal.sidero.dev/uuid=u", "[a=1, 'b=2,c=3']");
         assert_eq!(Config::parse(&yaml).unwrap().labels.len(), 3);
         let wrong = MACHINE.replace("a=1,", "nothing,");
-        assert_eq!(Config::parse(&wrong).err(), Some(ConfigError::Label("nothing".into())));
+        assert_eq!(
+            Config::parse(&wrong).err(),
+            Some(ConfigError::Label("nothing".into()))
+        );
     }
 
     #[test]
@@ -172,19 +184,35 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named_and_no_secret_is_shown() {
-        let error = |from, to| Config::parse(&MACHINE.replace(from, to)).err().unwrap().to_string();
+        let error = |from, to| {
+            Config::parse(&MACHINE.replace(from, to))
+                .err()
+                .unwrap()
+                .to_string()
+        };
         assert!(error("token: canary.0123", "x: y").contains("cluster.token"));
         assert!(error("UEVN", "'%'").contains("cluster.ca.crt"));
         assert!(error("v1alpha1", "v2").contains("v1alpha1"));
         let broken = error("canary.0123", "[canary");
-        assert!(broken.contains("no YAML") && !broken.contains("canary"), "{broken}");
-        assert_eq!(Config::parse(&MACHINE.replace("{disk: /dev/vda}", "{}")).unwrap().disk, None);
+        assert!(
+            broken.contains("no YAML") && !broken.contains("canary"),
+            "{broken}"
+        );
+        assert_eq!(
+            Config::parse(&MACHINE.replace("{disk: /dev/vda}", "{}"))
+                .unwrap()
+                .disk,
+            None
+        );
     }
 
     #[test]
     fn an_empty_uuid_of_the_query_is_filled_and_nothing_else() {
         let fill = |url| fill_uuid(url, "u-1");
-        assert_eq!(fill("http://h:1/c?token=t&uuid="), "http://h:1/c?token=t&uuid=u-1");
+        assert_eq!(
+            fill("http://h:1/c?token=t&uuid="),
+            "http://h:1/c?token=t&uuid=u-1"
+        );
         assert_eq!(fill("http://h:1/c?uuid=&a=b"), "http://h:1/c?uuid=u-1&a=b");
         for kept in ["http://h:1/c?uuid=x", "http://h:1/c", "http://h:1/c?myuuid="] {
             assert_eq!(fill(kept), kept);
@@ -194,7 +222,10 @@ mod tests {
 
     #[test]
     fn the_last_address_of_the_command_line_counts() {
-        assert_eq!(config_url("a talos.config=http://1 talos.config=http://2?x=y b\n"), Some("http://2?x=y"));
+        assert_eq!(
+            config_url("a talos.config=http://1 talos.config=http://2?x=y b\n"),
+            Some("http://2?x=y")
+        );
         assert_eq!(config_url("talos.config= console=ttyS0"), None);
     }
 }

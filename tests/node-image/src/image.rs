@@ -30,7 +30,11 @@ pub fn encode(image: &[u8]) -> Vec<u8> {
         sparse.extend((bytes.len() as u32).to_le_bytes());
         sparse.extend(bytes);
     };
-    let is_data = |at: usize| image[at..image.len().min(at + BLOCK)].iter().any(|byte| *byte != 0);
+    let is_data = |at: usize| {
+        image[at..image.len().min(at + BLOCK)]
+            .iter()
+            .any(|byte| *byte != 0)
+    };
     let mut at = 0;
     while at < image.len() {
         let first = at;

@@ -138,7 +138,9 @@ impl<'a> ApiServer<'a> {
             "application/json"
         };
         let request = self.client.request(method.clone(), &url);
-        let request = request.bearer_auth(&self.config.token).header("content-type", kind);
+        let request = request
+            .bearer_auth(&self.config.token)
+            .header("content-type", kind);
         let answer = match request.body(body.to_string()).send().await {
             Ok(answer) => answer,
             Err(source) => return Err(RegisterError::Send { method, url, source }),
@@ -185,9 +187,15 @@ mod tests {
         let all = status(&facts(), "2026-01-01T00:00:00Z");
         let status = &all["status"];
         assert_eq!(status["conditions"][0]["type"], "Ready");
-        assert_eq!(status["conditions"][0]["lastHeartbeatTime"], "2026-01-01T00:00:00Z");
+        assert_eq!(
+            status["conditions"][0]["lastHeartbeatTime"],
+            "2026-01-01T00:00:00Z"
+        );
         assert_eq!(status["addresses"][0]["address"], "10.77.0.100");
         assert_eq!(status["nodeInfo"]["systemUUID"], facts().uuid);
-        assert_eq!(status["nodeInfo"]["machineID"], "0b5a6f0e51c24c7e9d436c1f5c1c0001");
+        assert_eq!(
+            status["nodeInfo"]["machineID"],
+            "0b5a6f0e51c24c7e9d436c1f5c1c0001"
+        );
     }
 }

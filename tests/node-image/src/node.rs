@@ -38,7 +38,9 @@ enum Trouble {
     Config(#[from] crate::config::ConfigError),
     #[error("machine.install.disk of the configuration is missing; this machine has {0:?}")]
     NoDisk(Vec<String>),
-    #[error("machine.install.disk of the configuration is {0:?}, which this machine does not have; it has {1:?}")]
+    #[error(
+        "machine.install.disk of the configuration is {0:?}, which this machine does not have; it has {1:?}"
+    )]
     UnknownDisk(String, Vec<String>),
     #[error("cannot {0}: {1}")]
     Io(String, io::Error),
@@ -69,7 +71,11 @@ pub async fn run(machine: &Machine) {
     };
     match installed(machine, &boot.disks) {
         Some(state) => {
-            let from = if boot.command_line.split_ascii_whitespace().any(|word| word == FROM_DISK) {
+            let from = if boot
+                .command_line
+                .split_ascii_whitespace()
+                .any(|word| word == FROM_DISK)
+            {
                 "disk"
             } else {
                 "network"
@@ -94,7 +100,10 @@ struct Boot {
 }
 
 async fn pause(machine: &Machine, trouble: &Trouble) {
-    machine.say(&format!("error: {trouble}; trying again in {} s", AGAIN.as_secs()));
+    machine.say(&format!(
+        "error: {trouble}; trying again in {} s",
+        AGAIN.as_secs()
+    ));
     sleep(AGAIN).await;
 }
 
@@ -119,7 +128,12 @@ async fn join(machine: &Machine) -> Result<Boot, Trouble> {
         command_line: fs::read_to_string("/proc/cmdline").unwrap_or_default(),
         uuid: found.id.to_string(),
         address: lease.address,
-        disks: found.hardware.disks.into_iter().map(|disk| disk.device_name).collect(),
+        disks: found
+            .hardware
+            .disks
+            .into_iter()
+            .map(|disk| disk.device_name)
+            .collect(),
     })
 }
 
@@ -189,7 +203,13 @@ async fn fetch(url: &str) -> Result<String, Trouble> {
     let failed = |error: reqwest::Error| Trouble::Fetch(shown.into(), error.without_url());
     // no certificate: the lab's metadata service speaks plain HTTP
     let client = reqwest::Client::builder().timeout(FETCH).tls_certs_only([]);
-    let answer = client.build().map_err(failed)?.get(url).send().await.map_err(failed)?;
+    let answer = client
+        .build()
+        .map_err(failed)?
+        .get(url)
+        .send()
+        .await
+        .map_err(failed)?;
     let status = answer.status().as_u16();
     let text = answer.text().await.map_err(failed)?;
     if status == 200 {

@@ -68,6 +68,8 @@ pub struct Bed {
     pub workload: ControlPlane,
     /// Whom our managers are taken for.
     own: Identity,
+    /// Whom the workload cluster takes its nodes for.
+    node: Identity,
     /// The simulators that were made.
     fleets: Fleets,
     run: Run,
@@ -86,12 +88,14 @@ impl Bed {
             run.network().inside()
         ));
         let own = Identity::service_account("metal-managers", NAMESPACE, "default");
-        match start_parts(&run, &tools, &own, tell).await {
+        let node = Identity::node();
+        match start_parts(&run, &tools, &own, &node, tell).await {
             Ok((managers, management, workload)) => Ok(Self {
                 managers,
                 management,
                 workload,
                 own,
+                node,
                 fleets: Fleets::default(),
                 run,
                 tools,
@@ -116,6 +120,11 @@ impl Bed {
     /// A client of the management cluster.
     pub fn client(&self) -> &Client {
         self.management.client()
+    }
+
+    /// The credential by which a machine becomes a node of the workload cluster.
+    pub fn node_token(&self) -> &str {
+        self.node.token()
     }
 
     /// All processes.
@@ -277,15 +286,17 @@ async fn start_parts(
     run: &Run,
     tools: &Tools,
     own: &Identity,
+    node: &Identity,
     tell: &(dyn Fn(&str) + Sync),
 ) -> anyhow::Result<(Vec<Process>, ControlPlane, ControlPlane)> {
     let identities: Vec<Identity> = MANAGERS.iter().map(|manager| manager.identity()).collect();
     let known = [&identities[..], std::slice::from_ref(own)].concat();
     let (management, workload) = tokio::try_join!(
         ControlPlane::start(run, tools, MANAGEMENT, &known),
-        ControlPlane::start(run, tools, WORKLOAD, &[]),
+        ControlPlane::start(run, tools, WORKLOAD, std::slice::from_ref(node)),
     )?;
     tell("both API servers are ready");
+    objects::apply(workload.client(), objects::parse(include_str!("bed/nodes.yaml"))?).await?;
 
     let client = management.client();
     until_namespace_default(client).await?;

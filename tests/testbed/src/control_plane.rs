@@ -11,6 +11,7 @@ use kube::{Client, Config};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::Tools;
+use crate::lab::Lab;
 use crate::pki::{Pki, write_private};
 use crate::process::{Process, Program};
 use crate::run::Run;
@@ -60,6 +61,16 @@ impl Identity {
             format!("system:serviceaccount:{namespace}:{account}"),
             &groups,
         )
+    }
+
+    /// The nodes of the workload cluster: what kubelets get by their bootstrap token.
+    pub(crate) fn node() -> Self {
+        Self::new("node", "lab:node".into(), &["lab:nodes".into()])
+    }
+
+    /// The token that proves it.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
     }
 
     fn controller_manager() -> Self {
@@ -162,7 +173,8 @@ impl ControlPlane {
         let pki = Pki::create(
             &folder.join("pki"),
             plan.name,
-            &[address, run.network().outside()],
+            // the last one is where machines of a lab reach it
+            &[address, run.network().outside(), Lab::BOOT_SERVICES],
         )?;
         let (admin, controllers) = (Identity::admin(), Identity::controller_manager());
         let known: String = [&admin, &controllers]
@@ -237,6 +249,36 @@ impl ControlPlane {
         Ok(())
     }
 
+    /// Who asked for what is written down; of Leases and events nothing.
+    fn audit_policy(&self) -> anyhow::Result<PathBuf> {
+        let policy = serde_json::json!({
+            "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+            "rules": [
+                { "level": "Metadata", "resources": [{ "group": "", "resources": ["nodes", "nodes/status"] }] },
+                { "level": "None" },
+            ],
+        });
+        let path = self.folder.join("audit-policy.json");
+        std::fs::write(&path, policy.to_string())
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
+    }
+
+    fn audit_log(&self) -> PathBuf {
+        self.folder.join("audit.json")
+    }
+
+    /// What was asked of it about Nodes, by whom and from where: an `audit.k8s.io/v1` Event each.
+    pub fn audit(&self) -> anyhow::Result<Vec<serde_json::Value>> {
+        let path = self.audit_log();
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let events = text.lines().map(serde_json::from_str);
+        events
+            .collect::<Result<_, _>>()
+            .context("cannot read the audit log")
+    }
+
     async fn start_api_server(&mut self, run: &Run, tools: &Tools, plan: Plan) -> anyhow::Result<()> {
         let program = Program::new(tools.program("kube-apiserver"))
             .arg(format!("--etcd-servers={}", etcd_url(plan.etcd_port)))
@@ -251,6 +293,8 @@ impl ControlPlane {
                 self.pki.file("sa.key")
             ))
             .arg(format!("--token-auth-file={}", self.pki.file("tokens.csv")))
+            .arg(format!("--audit-policy-file={}", self.audit_policy()?.display()))
+            .arg(format!("--audit-log-path={}", self.audit_log().display()))
             .arg("--service-account-issuer=https://kubernetes.default.svc")
             .arg("--api-audiences=https://kubernetes.default.svc")
             .args([

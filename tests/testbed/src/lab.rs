@@ -8,6 +8,7 @@ mod disk;
 mod initramfs;
 mod machines;
 mod modules;
+mod node;
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use self::assets::{agent, assets};
 pub use self::capture::Capture;
 pub use self::disk::{Found, Mark};
 pub use self::machines::{Machine, Machines};
+pub use self::node::NodeEnvironment;
 use crate::Bed;
 use crate::network::{Network, Place, ip};
 use crate::process::{Process, Program};

@@ -17,7 +17,7 @@ const BOOTED: Duration = Duration::from_mins(2);
 
 /// The lab with a manager that boots machines.
 pub(crate) struct Site {
-    lab: Lab,
+    pub(crate) lab: Lab,
     pub(crate) machines: Machines,
     pub(crate) manager: Process,
 }
@@ -107,7 +107,7 @@ fn is_discovered(machine: Machine, server: &Value) -> anyhow::Result<()> {
     is(
         "memory of the first",
         &hardware["memory"]["modules"][0]["size"],
-        &json!(256),
+        &json!(512),
     )?;
     is("disks", &hardware["storage"]["deviceCount"], &json!(1))?;
     let disk = &hardware["storage"]["devices"][0];

@@ -15,6 +15,7 @@ mod clusters;
 mod discovery;
 mod docs;
 mod environments;
+mod joining;
 mod lab;
 mod leases;
 mod observer;
@@ -80,6 +81,7 @@ fn main() {
         alone discovery: two_machines_that_are_switched_on_become_servers, a_machine_that_nobody_accepts_goes_on_to_its_disk;
         alone wipe: a_disk_that_vanished_fails_the_wipe_until_it_is_waived, a_machine_that_somebody_has_is_not_wiped,
             an_accepted_machine_is_wiped_switched_off_and_available;
+        alone joining: two_machines_install_once_join_as_nodes_and_stay;
         alone api: documented_samples_apply;
         alone clusters: a_killed_manager_goes_on_where_it_was, the_api_server_and_etcd_come_back_with_their_data;
     ];

@@ -28,7 +28,7 @@ pub(super) fn assets(data_dir: &Path, kernel: &Path, agent: &Path) -> anyhow::Re
     copy(&kernel.join("vmlinuz"), &environment.join("vmlinuz"))?;
     // Not compressed: the kernel looks at the content, and unpacking is what an emulated machine is slow at.
     let initramfs = environment.join("initramfs.xz");
-    fs::write(&initramfs, initramfs_of(kernel, agent)?)
+    fs::write(&initramfs, initramfs_of(kernel, agent, &[])?)
         .with_context(|| format!("cannot write {}", initramfs.display()))?;
     for (name, source) in TFTP {
         copy(Path::new(source), &tftp.join(name))?;
@@ -38,19 +38,25 @@ pub(super) fn assets(data_dir: &Path, kernel: &Path, agent: &Path) -> anyhow::Re
 
 /// The agent that `cargo xtask test agent` built in this workspace.
 pub(super) fn agent() -> anyhow::Result<PathBuf> {
+    built("metal-agent")
+}
+
+/// A program that `cargo xtask test agent` built in this workspace, without libraries.
+pub(super) fn built(name: &str) -> anyhow::Result<PathBuf> {
     let this = std::env::current_exe()?;
     // target/debug/demo, target/debug/deps/e2e-…
     let mut folders = this.ancestors().skip(2).take(2);
     folders
         .find_map(|folder| {
-            let path = folder.join("x86_64-unknown-linux-gnu/agent/metal-agent");
+            let path = folder.join("x86_64-unknown-linux-gnu/agent").join(name);
             path.is_file().then_some(path)
         })
-        .context("the agent is not built: `cargo xtask test agent` does it")
+        .with_context(|| format!("{name} is not built: `cargo xtask test agent` does it"))
 }
 
-fn initramfs_of(kernel: &Path, agent: &Path) -> anyhow::Result<Vec<u8>> {
-    let mut archive = Initramfs::new(&read(agent)?)?;
+/// An initramfs of a first program, the modules of `kernel`, and more files.
+pub(super) fn initramfs_of(kernel: &Path, init: &Path, more: &[(&str, &[u8])]) -> anyhow::Result<Vec<u8>> {
+    let mut archive = Initramfs::new(&read(init)?)?;
     let modules = kernel.join("lib/modules");
     let version = only_folder_in(&modules)?;
     let source = modules.join(&version);
@@ -65,6 +71,9 @@ fn initramfs_of(kernel: &Path, agent: &Path) -> anyhow::Result<Vec<u8>> {
         0o644,
         selection.alias.as_bytes(),
     )?;
+    for (path, content) in more {
+        archive.file(path, 0o644, content)?;
+    }
     Ok(archive.finish()?)
 }
 
@@ -80,7 +89,7 @@ fn only_folder_in(folder: &Path) -> anyhow::Result<String> {
     }
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
