@@ -148,7 +148,7 @@ impl Term {
         let controller = controller.watches(
             Api::<Cluster>::all(self.client.clone()),
             watcher::Config::default(),
-            move |cluster| of_cluster(&known, &cluster.namespace(), &cluster.name_any()),
+            move |cluster| of_cluster(&known, cluster.namespace().as_deref(), &cluster.name_any()),
         );
         let reconciler = Arc::new(MetalClusters {
             client: self.client.clone(),
@@ -196,7 +196,7 @@ impl Term {
             .watches(
                 Api::<Cluster>::all(self.client.clone()),
                 watcher::Config::default(),
-                move |cluster| of_cluster(&of_clusters, &cluster.namespace(), &cluster.name_any()),
+                move |cluster| of_cluster(&of_clusters, cluster.namespace().as_deref(), &cluster.name_any()),
             )
             .watches(
                 Api::<Server>::all(self.client.clone()),
@@ -252,13 +252,13 @@ impl Term {
 }
 
 /// Those of a Cluster.
-fn of_cluster<K>(known: &Store<K>, namespace: &Option<String>, name: &str) -> Vec<ObjectRef<K>>
+fn of_cluster<K>(known: &Store<K>, namespace: Option<&str>, name: &str) -> Vec<ObjectRef<K>>
 where
     K: kube::Resource<DynamicType = ()> + Clone + 'static,
 {
     let all = known.state();
     let theirs = all.iter().filter(|object| {
-        object.meta().namespace == *namespace
+        object.meta().namespace.as_deref() == namespace
             && (object.labels().get(labels::CLUSTER_NAME).map(String::as_str) == Some(name)
                 || object.owner_references().iter().any(|owner| owner.name == name))
     });

@@ -51,11 +51,11 @@ impl Config {
         json_patch::patch(machine, &patch).map_err(|error| {
             // its own text may quote what a test found
             let operation = patch.0.get(error.operation);
-            let path = operation.map(|operation| operation.path().to_string());
+            let place = operation.map(|operation| operation.path().to_string());
             let (number, why) = (error.operation, why(&error.kind));
             PatchError::new(format!(
                 "operation {number} at {:?}: {why}",
-                path.unwrap_or_default()
+                place.unwrap_or_default()
             ))
         })
     }

@@ -57,39 +57,39 @@ pub(crate) fn without_directives(mut patch: Value) -> Value {
 }
 
 /// Merges a document with a patch of its kind.
-pub(crate) fn merge(base: &mut Value, patch: Value, path: &str) {
-    let start = match (path, base.get("kind").and_then(Value::as_str)) {
+pub(crate) fn merge(base: &mut Value, patch: Value, place: &str) {
+    let start = match (place, base.get("kind").and_then(Value::as_str)) {
         ("", Some(kind)) => format!("{kind}:"),
-        _ => path.to_owned(),
+        _ => place.to_owned(),
     };
     merge_at(base, patch, &start);
 }
 
-fn merge_at(base: &mut Value, patch: Value, path: &str) {
+fn merge_at(base: &mut Value, patch: Value, place: &str) {
     let rule = RULES
         .iter()
-        .find(|(known, _)| *known == path)
+        .find(|(known, _)| *known == place)
         .map(|(_, rule)| *rule);
     match (base, patch) {
         (base, patch) if rule == Some(Rule::Replace) => *base = without_directives(patch),
-        (Value::Object(base), Value::Object(patch)) => merge_mappings(base, patch, path),
-        (Value::Array(base), Value::Array(patch)) => merge_lists(base, patch, path, rule),
+        (Value::Object(base), Value::Object(patch)) => merge_mappings(base, patch, place),
+        (Value::Array(base), Value::Array(patch)) => merge_lists(base, patch, place, rule),
         // a mapping that is there stays where the patch has nothing: `kubelet:` alone means no change
         (Value::Object(_) | Value::Array(_), Value::Null) => {}
         (base, patch) => *base = without_directives(patch),
     }
 }
 
-fn merge_mappings(base: &mut Map<String, Value>, patch: Map<String, Value>, path: &str) {
+fn merge_mappings(base: &mut Map<String, Value>, patch: Map<String, Value>, place: &str) {
     for (key, value) in patch {
         if is_deletion(&value) {
             base.remove(&key);
             continue;
         }
-        let below = if path.is_empty() || path.ends_with(':') {
-            format!("{path}{key}")
+        let below = if place.is_empty() || place.ends_with(':') {
+            format!("{place}{key}")
         } else {
-            format!("{path}.{key}")
+            format!("{place}.{key}")
         };
         match base.get_mut(&key) {
             Some(present) => merge_at(present, value, &below),
@@ -98,7 +98,7 @@ fn merge_mappings(base: &mut Map<String, Value>, patch: Map<String, Value>, path
     }
 }
 
-fn merge_lists(base: &mut Vec<Value>, patch: Vec<Value>, path: &str, rule: Option<Rule>) {
+fn merge_lists(base: &mut Vec<Value>, patch: Vec<Value>, place: &str, rule: Option<Rule>) {
     for item in patch {
         if is_deletion(&item) {
             delete(base, &item);
@@ -109,7 +109,7 @@ fn merge_lists(base: &mut Vec<Value>, patch: Vec<Value>, path: &str, rule: Optio
             Some(Rule::Replace) | None => None,
         };
         match same {
-            Some(at) => merge_at(&mut base[at], item, path),
+            Some(at) => merge_at(&mut base[at], item, place),
             None => base.push(without_directives(item)),
         }
     }

@@ -78,8 +78,9 @@ impl Config {
 
     /// The Node's name: the hostname, else one made of the machine's UUID.
     pub fn node_name(&self, uuid: &str) -> String {
-        let first = uuid.split('-').next().unwrap_or(uuid);
-        self.hostname.clone().unwrap_or_else(|| format!("talos-{first}"))
+        // the end: machines of one maker often begin alike
+        let end = uuid.rsplit('-').next().unwrap_or(uuid);
+        self.hostname.clone().unwrap_or_else(|| format!("talos-{end}"))
     }
 }
 
@@ -109,8 +110,8 @@ fn scalar(value: &Value) -> String {
 /// The configuration's address of a kernel command line; of two the last counts.
 pub fn config_url(command_line: &str) -> Option<&str> {
     let words = command_line.split_ascii_whitespace();
-    let urls = words.filter_map(|word| word.strip_prefix("talos.config="));
-    urls.filter(|url| !url.is_empty()).next_back()
+    let mut urls = words.filter_map(|word| word.strip_prefix("talos.config="));
+    urls.rfind(|url| !url.is_empty())
 }
 
 /// Fills an empty `uuid` of the address's query, as Talos does.
@@ -179,7 +180,7 @@ mod tests {
     #[test]
     fn without_hostname_the_name_is_of_the_uuid() {
         let config = Config::parse(&MACHINE.replace("{hostname: old}", "{}")).unwrap();
-        assert_eq!(config.node_name("0b5a6f0e-51c2-4c7e"), "talos-0b5a6f0e");
+        assert_eq!(config.node_name("0b5a6f0e-51c2-4c7e"), "talos-4c7e");
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl State {
 
     /// The nonce as the console shows it.
     pub fn nonce_text(&self) -> String {
-        self.nonce.iter().map(|byte| format!("{byte:02x}")).collect()
+        format!("{:016x}", u64::from_be_bytes(self.nonce))
     }
 }
 

@@ -7,10 +7,11 @@ use anyhow::Context;
 use crate::Bed;
 use crate::objects::Object;
 
-/// What the demo says of the part of the main job that does not exist yet.
+/// What the demo says of the part of the main job that it does not show yet.
 pub const WHAT_IS_MISSING: &str = "\
-This is as far as the project goes today: machines are discovered and powered, and Cluster API and the Talos provider,
-which are real, wait for what this project will provide next: wipe, allocation, the boot of a cluster's system.";
+This is as far as the demo goes today: machines are discovered, wiped and powered, and Cluster API and the Talos provider, which
+are real, wait for caps-controller-manager, which it does not start yet. `cargo xtask test e2e joining` shows two machines
+that are taken by a cluster, install, become its Nodes and are given back.";
 
 const CLUSTER: &str = "cluster.x-k8s.io/v1beta2";
 const BOOTSTRAP: &str = "bootstrap.cluster.x-k8s.io/v1alpha3";

@@ -202,10 +202,10 @@ fn is_installed(machine: &MetalMachine, look: &Look) -> bool {
 /// All that is said, from facts and what is seen: nothing of it is needed to say it again.
 fn status(machine: &MetalMachine, look: &Look, told: &Told, server: Option<&Server>) -> MetalMachineStatus {
     let allocation = look.observed.allocation.as_ref();
-    let served = allocation.is_some() && machine.annotations().get(CONFIG_SERVED) == allocation;
+    let was_served = allocation.is_some() && machine.annotations().get(CONFIG_SERVED) == allocation;
     let installed = is_installed(machine, look);
     let was = machine.status.as_ref().and_then(|status| status.ready) == Some(true);
-    let ready = served || installed || was;
+    let ready = was_served || installed || was;
     let taken = look.observed.server.is_some();
     let mut conditions = vec![
         paused_condition(machine, look.observed.paused),

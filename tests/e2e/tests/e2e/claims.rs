@@ -13,7 +13,7 @@ use crate::environments::{Mirror, until_ready};
 use crate::power::lab::{A, Lab};
 use crate::shell::kubectl;
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 const WIPE_DUE: &str = "metal.sidero.dev/wipe-due";
 const WINDOW: &str = "metal.sidero.dev/boot-window";
 const POWERED: &str = "metal.sidero.dev/powered";
@@ -134,7 +134,7 @@ pub(crate) async fn a_machine_that_is_taken_is_switched_on_and_given_back_off(
     ensure!(machine.data["status"]["initialization"]["provisioned"] == true);
 
     // what is lost with the status is said again, and nothing moves
-    site.erase_statuses("taken", A.name).await?;
+    site.erase_statuses("taken", A.name)?;
     site.until_running("taken").await?;
     site.until_ready("taken").await?;
     ensure!(lab.edges(A).await? == ["off>on"], "{:?}", lab.edges(A).await?);

@@ -339,7 +339,7 @@ impl<'a> Site<'a> {
     }
 
     /// As `clusterctl move` does: what is in the status is gone.
-    pub(super) async fn erase_statuses(&self, name: &str, server: &str) -> anyhow::Result<()> {
+    pub(super) fn erase_statuses(&self, name: &str, server: &str) -> anyhow::Result<()> {
         let gone = json!([{ "op": "remove", "path": "/status" }]).to_string();
         for (kind, name) in [
             ("metalmachine", name),
