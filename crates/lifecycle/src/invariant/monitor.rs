@@ -55,6 +55,10 @@ pub enum Fact {
     Bound(ServerId, bool),
     /// API: a MetalMachine names it.
     Claimed(ServerId, bool),
+    /// API: so many MetalMachines have it, by their `spec.providerID`.
+    Owners(ServerId, usize),
+    /// API: the MetalMachine that its ServerBinding is for has so many, this one included, that are not given back.
+    BindingsOfOwner(ServerId, usize),
     /// API: it is on by our will and not yet confirmed off (annotation `powered`).
     Powered(ServerId, Option<String>),
     /// API: it has a power driver (`spec.bmc`).
@@ -84,6 +88,8 @@ impl Fact {
             | Self::Wiping(server, _)
             | Self::Bound(server, _)
             | Self::Claimed(server, _)
+            | Self::Owners(server, _)
+            | Self::BindingsOfOwner(server, _)
             | Self::Powered(server, _)
             | Self::HasDriver(server, _)
             | Self::HadAgent(server, _)
@@ -102,7 +108,7 @@ pub struct Tolerance {
     pub reading_gap: Duration,
 }
 
-/// Watches the invariants I-1, I-2, I-4, I-5 (BMC writes), I-6, I-10 and I-13.
+/// Watches the invariants I-1, I-2, I-3, I-4, I-5 (BMC writes), I-6, I-10 and I-13.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Monitor {
     tolerance: Tolerance,
@@ -179,6 +185,13 @@ impl Monitor {
             Fact::Wiping(server, generation) => return self.wiping(server, generation, at),
             Fact::Bound(server, bound) => self.server(server).disks.bound = bound,
             Fact::Claimed(server, claimed) => self.server(server).disks.claimed = claimed,
+            Fact::Owners(server, count) if count > 1 => {
+                return Err(Violation::TwoOwners { server, count });
+            }
+            Fact::BindingsOfOwner(server, count) if count > 1 => {
+                return Err(Violation::TwoServers { server, count });
+            }
+            Fact::Owners(..) | Fact::BindingsOfOwner(..) => {}
             Fact::Powered(server, id) => self.server(server).disks.powered = id,
             Fact::HasDriver(server, has) => self.server(server).disks.has_driver = has,
             Fact::HadAgent(server, had) => self.server(server).disks.had_agent = had,

@@ -254,3 +254,14 @@ fn i_13_a_command_to_another_machines_bmc() {
     watch.ok(9, Fact::Identity(server(), IdentityVerdict::Same));
     watch.ok(9, off_from("a"));
 }
+
+#[test]
+fn one_server_has_one_machine_and_one_machine_one_server() {
+    let mut watch = Watch::accepted();
+    watch.ok(1, Fact::Owners(server(), 1));
+    watch.ok(1, Fact::BindingsOfOwner(server(), 1));
+    let text = watch.refused(2, Fact::Owners(server(), 2));
+    assert!(text.starts_with("I-3: "), "{text}");
+    let text = watch.refused(2, Fact::BindingsOfOwner(server(), 2));
+    assert!(text.starts_with("I-3: "), "{text}");
+}

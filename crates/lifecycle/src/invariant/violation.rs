@@ -63,6 +63,22 @@ pub enum Violation {
         /// Who has it.
         holder: Holder,
     },
+    /// I-3: two machines got one Server.
+    #[error("I-3: {server} is the Server of {count} MetalMachines")]
+    TwoOwners {
+        /// The machine.
+        server: ServerId,
+        /// How many have it.
+        count: usize,
+    },
+    /// I-3: one machine got two Servers.
+    #[error("I-3: {server} is one of {count} Servers that are bound to its MetalMachine")]
+    TwoServers {
+        /// The machine.
+        server: ServerId,
+        /// How many that one has.
+        count: usize,
+    },
     /// I-4: a Server became Available whose disks are not wiped for their present generation.
     #[error("I-4: {server} became Available although generation {due} is to be wiped and {done} was")]
     AvailableUnwiped {
@@ -136,6 +152,8 @@ impl Violation {
             Self::NotAccepted { server, .. }
             | Self::WipedUnaccepted { server, .. }
             | Self::WipedWhileHeld { server, .. }
+            | Self::TwoOwners { server, .. }
+            | Self::TwoServers { server, .. }
             | Self::AvailableUnwiped { server, .. }
             | Self::AvailablePowered { server, .. }
             | Self::HandsOff { server, .. }
@@ -151,6 +169,7 @@ impl Violation {
         match self {
             Self::NotAccepted { .. } | Self::WipedUnaccepted { .. } => "I-1",
             Self::WipedWhileHeld { .. } => "I-2",
+            Self::TwoOwners { .. } | Self::TwoServers { .. } => "I-3",
             Self::AvailableUnwiped { .. } | Self::AvailablePowered { .. } => "I-4",
             Self::HandsOff { .. } => "I-5",
             Self::NotStored { .. } | Self::NotLeader { .. } => "I-6",

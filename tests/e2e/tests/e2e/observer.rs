@@ -20,14 +20,17 @@ const SOON: Duration = Duration::from_secs(20);
 const CONTROL: u16 = 6201;
 
 /// What is violated on which Server; its name begins as those of all Servers on which tests do such things.
-const PLANTED: [(&str, &str); 6] = [
+const PLANTED: [(&str, &str); 7] = [
     ("I-1", "0b5e0000-0000-4000-8000-000000000001"),
     ("I-2", "0b5e0000-0000-4000-8000-000000000002"),
+    ("I-3", "0b5e0000-0000-4000-8000-000000000003"),
     ("I-4", "0b5e0000-0000-4000-8000-000000000004"),
     ("I-6", "0b5e0000-0000-4000-8000-000000000006"),
     ("I-10", "0b5e0000-0000-4000-8000-000000000010"),
     ("I-13", "0b5e0000-0000-4000-8000-000000000013"),
 ];
+/// Two MetalMachines that have the Server of I-3.
+const OWNERS: [&str; 2] = ["planted-a", "planted-b"];
 /// The machine behind the BMC to which the Server of I-13 leads.
 const ANOTHER: &str = "0b5e0000-0000-4000-8000-000000000014";
 
@@ -38,6 +41,7 @@ pub(crate) async fn each_planted_violation_is_reported_by_its_name(bed: &Bed) ->
         .chain([ANOTHER])
         .map(|name| Object::cluster(METAL, "Server", name))
         .chain([Object::cluster(INFRASTRUCTURE, "ServerBinding", server("I-2"))])
+        .chain(OWNERS.map(|name| Object::namespaced(INFRASTRUCTURE, "MetalMachine", "default", name)))
         .collect();
     let observer = bed.observe(Scope::Planted).await?;
     let simulator = bed.start_part("bmc-sim-planted", bed.bmc_sim("planted", &fleet(bed), CONTROL)?)?;
@@ -57,6 +61,12 @@ pub(crate) async fn each_planted_violation_is_reported_by_its_name(bed: &Bed) ->
     let manager = bed.manager_client().await?;
     status(&manager, "I-2", json!({"wipe": {"generation": 1}})).await?;
     status(&manager, "I-4", json!({"phase": "Available"})).await?;
+    for name in OWNERS {
+        let machine = json!({"apiVersion": INFRASTRUCTURE, "kind": "MetalMachine",
+            "metadata": {"namespace": "default", "name": name},
+            "spec": {"providerID": format!("sidero://{}", server("I-3"))}});
+        bed.apply(&machine.to_string()).await?;
+    }
     let done =
         json!({"id": "r1", "action": "on", "stage": "on", "entered": 0, "attempt": 1, "outcome": "done"});
     status(&manager, "I-10", json!({ "powerIntent": done })).await?;

@@ -34,6 +34,10 @@ pub(super) struct Known {
     servers: BTreeMap<ServerId, Server>,
     /// The Server that each MetalMachine names, by namespace and name.
     claims: BTreeMap<String, BTreeSet<ServerId>>,
+    /// The Server that each MetalMachine has, by namespace and name.
+    owners: BTreeMap<String, ServerId>,
+    /// The MetalMachine that each ServerBinding is for, those that are given back left out.
+    bindings: BTreeMap<ServerId, String>,
     /// Of all simulators; one that was started later comes first.
     bmcs: Vec<(usize, Bmc, PowerState)>,
     identities: BTreeMap<ServerId, IdentityVerdict>,
@@ -67,10 +71,9 @@ impl Known {
             Kind::Server => name
                 .parse()
                 .map_or_else(|_| Vec::new(), |id| self.server(id, object)),
-            Kind::Binding => name.parse().map_or_else(
-                |_| Vec::new(),
-                |server| vec![Fact::Bound(server, object.is_some())],
-            ),
+            Kind::Binding => name
+                .parse()
+                .map_or_else(|_| Vec::new(), |server| self.binding(server, object)),
             Kind::Machine => self.machine(name, object),
             Kind::Lease if name.ends_with(LEASE) => self.lease(object),
             Kind::Lease => Vec::new(),
@@ -141,7 +144,40 @@ impl Known {
         facts
     }
 
+    fn binding(&mut self, server: ServerId, object: Option<&DynamicObject>) -> Vec<Fact> {
+        let mut facts = vec![Fact::Bound(server, object.is_some())];
+        let kept = object.filter(|binding| {
+            let is_marked = binding.annotations().contains_key("metal.sidero.dev/release");
+            binding.metadata.deletion_timestamp.is_none() && !is_marked
+        });
+        match kept.map(|binding| &binding.data["spec"]["metalMachineRef"]) {
+            Some(owner) => {
+                let owner = format!("{}/{}", owner["namespace"], owner["name"]);
+                let others = self
+                    .bindings
+                    .iter()
+                    .filter(|(of, name)| **of != server && **name == owner);
+                facts.push(Fact::BindingsOfOwner(server, others.count() + 1));
+                self.bindings.insert(server, owner);
+            }
+            None => drop(self.bindings.remove(&server)),
+        }
+        facts
+    }
+
+    /// How many MetalMachines have the Server that this one has now.
+    fn owner(&mut self, name: &str, object: Option<&DynamicObject>) -> Option<Fact> {
+        let Some(server) = object.and_then(provider) else {
+            self.owners.remove(name);
+            return None;
+        };
+        self.owners.insert(name.to_owned(), server);
+        let all = self.owners.values().filter(|owned| **owned == server);
+        Some(Fact::Owners(server, all.count()))
+    }
+
     fn machine(&mut self, name: &str, object: Option<&DynamicObject>) -> Vec<Fact> {
+        let owner = self.owner(name, object);
         let named: BTreeSet<ServerId> = object.map(names).unwrap_or_default();
         let before = self.claims.insert(name.to_owned(), named).unwrap_or_default();
         let concerned: BTreeSet<_> = before.union(&self.claims[name]).copied().collect();
@@ -149,6 +185,7 @@ impl Known {
         concerned
             .into_iter()
             .map(|server| Fact::Claimed(server, is_claimed(&server)))
+            .chain(owner)
             .collect()
     }
 
@@ -277,11 +314,14 @@ fn bmc(spec: &Value) -> Option<(String, Option<u16>)> {
 fn names(machine: &DynamicObject) -> BTreeSet<ServerId> {
     let spec = &machine.data["spec"];
     let by_ref = spec["serverRef"]["name"].as_str();
-    let by_id = spec["providerID"]
-        .as_str()
-        .and_then(|id| id.strip_prefix("sidero://"));
-    let names = [by_ref, by_id].into_iter().flatten();
-    names.filter_map(|name| name.parse().ok()).collect()
+    let by_ref = by_ref.and_then(|name| name.parse().ok());
+    [by_ref, provider(machine)].into_iter().flatten().collect()
+}
+
+/// The Server that a MetalMachine has.
+fn provider(machine: &DynamicObject) -> Option<ServerId> {
+    let id = machine.data["spec"]["providerID"].as_str()?;
+    id.strip_prefix("sidero://")?.parse().ok()
 }
 
 #[cfg(test)]

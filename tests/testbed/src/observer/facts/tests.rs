@@ -120,7 +120,8 @@ fn a_server_is_claimed_as_long_as_a_metal_machine_names_it() {
     );
     let claimed = |claimed| vec![Fact::Claimed(id(A), claimed)];
     assert_eq!(known.changed(Kind::Machine, "x/m", Some(&by_name)), claimed(true));
-    assert_eq!(known.changed(Kind::Machine, "x/n", Some(&by_id)), claimed(true));
+    let both = [Fact::Claimed(id(A), true), Fact::Owners(id(A), 1)];
+    assert_eq!(known.changed(Kind::Machine, "x/n", Some(&by_id)), both);
     assert_eq!(known.changed(Kind::Machine, "x/m", None), claimed(true));
     assert_eq!(known.changed(Kind::Machine, "x/n", None), claimed(false));
 }
@@ -134,4 +135,47 @@ fn only_a_change_of_the_holder_is_told_of_a_lease() {
     assert_eq!(tell("a"), [Fact::Lease(Some("a".into()))]);
     assert_eq!(tell("a"), []);
     assert_eq!(tell(""), [Fact::Lease(None)]);
+}
+
+#[test]
+fn who_has_a_server_and_who_has_two_is_counted() {
+    let mut known = Known::default();
+    let machine = |known: &mut Known, name: &str, provider: Option<&str>| {
+        let spec = provider.map_or(json!({}), |id| json!({ "providerID": format!("sidero://{id}") }));
+        let facts = known.changed(
+            Kind::Machine,
+            name,
+            Some(&object(name, &json!({}), spec, json!({}))),
+        );
+        facts.into_iter().find(|fact| matches!(fact, Fact::Owners(..)))
+    };
+    assert_eq!(machine(&mut known, "n/a", None), None);
+    assert_eq!(machine(&mut known, "n/a", Some(A)), Some(Fact::Owners(id(A), 1)));
+    assert_eq!(machine(&mut known, "n/b", Some(B)), Some(Fact::Owners(id(B), 1)));
+    assert_eq!(machine(&mut known, "n/b", Some(A)), Some(Fact::Owners(id(A), 2)));
+    let binding = |known: &mut Known, server: &str, annotations: Value| {
+        let spec = json!({ "metalMachineRef": { "namespace": "n", "name": "a" } });
+        let facts = known.changed(
+            Kind::Binding,
+            server,
+            Some(&object(server, &annotations, spec, json!({}))),
+        );
+        facts
+            .into_iter()
+            .find(|fact| matches!(fact, Fact::BindingsOfOwner(..)))
+    };
+    let marked = json!({ "metal.sidero.dev/release": "x" });
+    assert_eq!(
+        binding(&mut known, A, json!({})),
+        Some(Fact::BindingsOfOwner(id(A), 1))
+    );
+    assert_eq!(binding(&mut known, A, marked), None, "rolled back");
+    assert_eq!(
+        binding(&mut known, B, json!({})),
+        Some(Fact::BindingsOfOwner(id(B), 1))
+    );
+    assert_eq!(
+        binding(&mut known, A, json!({})),
+        Some(Fact::BindingsOfOwner(id(A), 2))
+    );
 }
