@@ -60,7 +60,7 @@ impl fmt::Display for HandsOff {
         f.pad(match self {
             Self::Paused => "paused: remove the pause to go on",
             Self::Foreign => "owned by another installation: the annotation take-over brings it here",
-            Self::Orphaned => "the MetalMachine of its ServerBinding vanished without releasing it: make the MetalMachine again, or delete the ServerBinding",
+            Self::Orphaned => "the MetalMachine of its ServerBinding vanished without releasing it: resume with Orphaned to release it",
             Self::UnexpectedPower => {
                 "it is on and nobody here switched it on: switch it off, or resume with UnexpectedPower"
             }

@@ -187,10 +187,8 @@ fn a_text_that_grows_without_end_is_refused() {
         .iter()
         .zip("abcdefgh".chars())
     {
-        text.push_str(&format!(
-            "{name}: &{name} [{}]\n",
-            vec![format!("*{of}"); 9].join(",")
-        ));
+        let aliases = vec![format!("*{of}"); 9].join(",");
+        text += &format!("{name}: &{name} [{aliases}]\n");
     }
     assert!(Config::parse(&text).is_err());
 }

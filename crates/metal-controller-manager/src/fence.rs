@@ -39,14 +39,15 @@ impl ServerFence {
     fn check_write(&self) -> Result<(), Fenced> {
         let gone = || Fenced("the Server is gone".into());
         let server = self.servers.get(&self.server).ok_or_else(gone)?;
-        if server.metadata.uid.as_ref() != Some(&self.uid) || server.metadata.deletion_timestamp.is_some() {
+        // A cluster's machine is bound by its status here: the controller looked live before it stored the command.
+        let bound = server.status.as_ref().and_then(|status| status.in_use) == Some(true);
+        let deleted = server.metadata.deletion_timestamp.is_some() && !bound;
+        if server.metadata.uid.as_ref() != Some(&self.uid) || deleted {
             return Err(gone());
         }
         let report = self.report.get().map(|report| report.borrow().clone());
         let info = report.as_ref().and_then(|report| report.info.as_ref());
         let identity = identify(&server, info, &self.servers);
-        // A cluster's machine is bound by its status here: the controller looked live before it stored the command.
-        let bound = server.status.as_ref().and_then(|status| status.in_use) == Some(true);
         let alone = observe(&server, &self.site, identity);
         let observed = Observed {
             orphaned: is_left_alone_for(&server, HandsOff::Orphaned),

@@ -88,6 +88,11 @@ impl Reconciler for Servers {
             return Ok(Action::requeue(CACHE_LAG));
         }
         let view = self.view(&server).await?;
+        // another installation's is another one's to hold
+        if view.hands_off != Some(HandsOff::Foreign) && self.hold(&server, view.look.claim.is_bound()).await?
+        {
+            return Ok(Action::await_change());
+        }
         let target = if view.leave_alone {
             self.bmcs.stop_asking(&server);
             Target::Not(Contact::Silent)
@@ -158,7 +163,7 @@ struct View {
     look: Look,
     /// Its BMC is not even read.
     leave_alone: bool,
-    /// It is being deleted.
+    /// It is being deleted, and nobody has it.
     deleting: bool,
     /// What the BMC says of itself.
     info: Option<Info>,
@@ -193,7 +198,8 @@ impl Servers {
             ..alone
         };
         let hands_off = hands_off(&observed);
-        let deleting = server.metadata.deletion_timestamp.is_some();
+        // what somebody has is brought to its release first
+        let deleting = server.metadata.deletion_timestamp.is_some() && !bound;
         Ok(View {
             hands_off,
             refusal: may_command(&observed).err(),

@@ -2,11 +2,12 @@
 
 use crd_types::infrastructure::{MetalMachine, ServerBinding};
 use crd_types::metal::{PxeMode, Server};
-use crd_types::names::annotations::request;
+use crd_types::names::annotations::machine::ALLOCATION;
 use crd_types::names::annotations::server::{BOOT_WINDOW, INSTALLATION, POWERED, WIPE_DONE, WIPE_DUE};
+use crd_types::names::annotations::{RELEASE, request};
 use crd_types::names::{PROVIDER_ID_PREFIX, events, finalizers};
 use hardware_types::{BootMode, BootTarget};
-use kube::api::ListParams;
+use kube::api::{DeleteParams, ListParams, Preconditions};
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client, ResourceExt as _};
 use lifecycle::HandsOff;
@@ -137,6 +138,9 @@ impl Servers {
         let Some(word) = server.annotations().get(request::RESUME) else {
             return Ok(false);
         };
+        if word == HandsOff::Orphaned.reason() && hands_off == Some(HandsOff::Orphaned) {
+            return self.release_orphan(server).await;
+        }
         let ours = format!("{WINDOW_PREFIX}{}", new_id());
         let powered =
             if word == HandsOff::UnexpectedPower.reason() && hands_off == Some(HandsOff::UnexpectedPower) {
@@ -149,6 +153,40 @@ impl Servers {
             };
         let facts = [(POWERED, powered), (request::RESUME, None)];
         Ok(self.writer.annotate(server, &facts).await?.is_some())
+    }
+}
+
+impl Servers {
+    /// A human's mark: the ServerBinding whose MetalMachine vanished is given back.
+    async fn release_orphan(&self, server: &Server) -> Result<bool, ServerError> {
+        let look = claim::look(&self.client, &server.name_any()).await?;
+        if let (Some(binding), true) = (&look.binding, look.is_orphaned()) {
+            let allocation = binding.annotations().get(ALLOCATION).map(String::as_str);
+            let marked = self.writer.annotate(binding, &[(RELEASE, allocation)]).await?;
+            let marked = marked.as_ref().unwrap_or(binding);
+            let parameters = DeleteParams {
+                preconditions: Some(Preconditions {
+                    uid: marked.uid(),
+                    resource_version: marked.resource_version(),
+                }),
+                ..DeleteParams::default()
+            };
+            let bindings = Api::<ServerBinding>::all(self.client.clone());
+            bindings.delete(&server.name_any(), &parameters).await?;
+        }
+        let consumed = [(request::RESUME, None)];
+        Ok(self.writer.annotate(server, &consumed).await?.is_some())
+    }
+
+    /// A Server that somebody has is not gone before its ServerBinding is. Returns whether something was written.
+    pub(super) async fn hold(&self, server: &Server, bound: bool) -> Result<bool, ServerError> {
+        let deleted = server.metadata.deletion_timestamp.is_some();
+        let written = match (bound, deleted) {
+            (true, false) => self.writer.finalizer(server, finalizers::SERVER, true).await?,
+            (false, true) => self.writer.finalizer(server, finalizers::SERVER, false).await?,
+            _ => None,
+        };
+        Ok(written.is_some())
     }
 }
 

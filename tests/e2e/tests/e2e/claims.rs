@@ -251,6 +251,54 @@ pub(crate) async fn a_binding_that_was_lost_is_made_again_and_one_that_is_delete
     site.end().await
 }
 
+pub(crate) async fn a_server_whose_metal_machine_vanished_is_left_alone_until_a_human_releases_it(
+    bed: &Bed,
+) -> anyhow::Result<()> {
+    let site = Site::start_by_hand(bed, "orphan", BY_HAND).await?;
+    site.class(None).await?;
+    site.cluster("orphan", &["orphan"]).await?;
+    site.until_taken("orphan").await?;
+    site.until_server(BY_HAND, "it is booted", |server| {
+        server.data["status"]["phase"] == "Provisioning"
+    })
+    .await?;
+    // a Server that is bound is not gone before it is given back
+    kubectl(bed, &["delete", "server", BY_HAND, "--wait=false"])?;
+    // while nobody looks, the MetalMachine goes without a release
+    site.without_caps(async || {
+        let gone = r#"{"metadata":{"finalizers":null}}"#;
+        kubectl(bed, &["delete", "metalmachine", "orphan", "--wait=false"])?;
+        kubectl(
+            bed,
+            &["patch", "metalmachine", "orphan", "--type=merge", "-p", gone],
+        )?;
+        site.until_gone("orphan").await?;
+        site.until_server(BY_HAND, "it is left alone", |server| {
+            let reason = condition(server, "HandsOff").1;
+            server.data["status"]["phase"] == "HandsOff" && reason == "Orphaned"
+        })
+        .await
+    })
+    .await?;
+    let server = site.server(BY_HAND).await?;
+    ensure!(server.metadata.deletion_timestamp.is_some() && site.binding(BY_HAND).await?.is_some());
+    for word in ["Orphaned", "PowerUnverified"] {
+        if word == "PowerUnverified" {
+            site.until_server(BY_HAND, "a human is asked to switch it off", |server| {
+                let reason = server.data["status"]["phaseReason"].as_str().unwrap_or_default();
+                reason.contains(word)
+            })
+            .await?;
+        }
+        let resume = format!("metal.sidero.dev/resume={word}");
+        kubectl(bed, &["annotate", "server", BY_HAND, &resume])?;
+    }
+    site.until_server_gone(BY_HAND).await?;
+    ensure!(site.binding(BY_HAND).await?.is_none());
+    site.delete_cluster("orphan").await?;
+    site.end().await
+}
+
 pub(crate) async fn a_pause_stops_taking_and_giving_back(bed: &Bed) -> anyhow::Result<()> {
     let site = Site::start_by_hand(bed, "pause", BY_HAND).await?;
     site.class(None).await?;

@@ -73,6 +73,7 @@ fn main() {
         alone claims: a_machine_that_is_taken_is_switched_on_and_given_back_off,
             of_two_metal_machines_one_gets_the_server_and_the_other_says_why_not,
             a_binding_that_was_lost_is_made_again_and_one_that_is_deleted_by_hand_stays,
+            a_server_whose_metal_machine_vanished_is_left_alone_until_a_human_releases_it,
             a_pause_stops_taking_and_giving_back;
         alone lab: a_machine_gets_an_address_from_the_site, a_lab_belongs_to_its_run_and_can_be_made_again;
         beside runs: a_killed_run_is_cleaned_up_by_the_next, a_run_ends_without_a_trace_beside_another;

@@ -313,6 +313,27 @@ impl<'a> Site<'a> {
             .await
     }
 
+    /// Does something while CAPS does not run.
+    pub(super) async fn without_caps(
+        &self,
+        work: impl AsyncFnOnce() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        self.caps.kill()?;
+        let done = work().await;
+        self.caps.begin()?;
+        done
+    }
+
+    pub(super) async fn until_server_gone(&self, name: &str) -> anyhow::Result<()> {
+        let object = Object::cluster(METAL, "Server", name);
+        let concerned = [object.clone(), binding(name)];
+        self.bed
+            .wait_for(&format!("Server {name} is gone"), SOON, &concerned, || async {
+                Ok(object.get(self.bed.client()).await?.is_none().then_some(()))
+            })
+            .await
+    }
+
     /// The kubelet of the machine, which this test plays, joins the workload cluster.
     pub(super) async fn node(&self, server: &str) -> anyhow::Result<()> {
         let node = json!({
