@@ -188,7 +188,7 @@ fn a_text_that_grows_without_end_is_refused() {
         .zip("abcdefgh".chars())
     {
         let aliases = vec![format!("*{of}"); 9].join(",");
-        text += &format!("{name}: &{name} [{aliases}]\n");
+        text = [text, format!("{name}: &{name} [{aliases}]\n")].concat();
     }
     assert!(Config::parse(&text).is_err());
 }

@@ -180,12 +180,11 @@ impl Servers {
 
     /// A Server that somebody has is not gone before its ServerBinding is. Returns whether something was written.
     pub(super) async fn hold(&self, server: &Server, bound: bool) -> Result<bool, ServerError> {
-        let deleted = server.metadata.deletion_timestamp.is_some();
-        let written = match (bound, deleted) {
-            (true, false) => self.writer.finalizer(server, finalizers::SERVER, true).await?,
-            (false, true) => self.writer.finalizer(server, finalizers::SERVER, false).await?,
-            _ => None,
-        };
+        let is_deleted = server.metadata.deletion_timestamp.is_some();
+        if bound && is_deleted {
+            return Ok(false); // no finalizer can be added any more
+        }
+        let written = self.writer.finalizer(server, finalizers::SERVER, bound).await?;
         Ok(written.is_some())
     }
 }

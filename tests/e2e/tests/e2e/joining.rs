@@ -124,6 +124,10 @@ pub(crate) async fn two_machines_install_once_join_as_nodes_and_stay(bed: &Bed) 
             binding(bed, machine).await.is_err(),
             "the ServerBinding is there still"
         );
+        site.until_within(bed, machine, "it is wiped next", SOON, |server| {
+            is("phase", &server["status"]["phase"], &json!("Wiping"))
+        })
+        .await?;
     }
     let by_itself = caps.stop(Duration::from_secs(11))?;
     ensure!(by_itself, "CAPS did not end by itself:\n{}", caps.log_tail(20));

@@ -405,8 +405,13 @@ impl<'a> Site<'a> {
             .await
     }
 
-    /// Stops the managers as a rollout does, and removes what no Cluster owned.
+    /// Removes what no Cluster owned, and stops the managers as a rollout does.
     pub(super) async fn end(self) -> anyhow::Result<()> {
+        let client = self.bed.client();
+        Object::cluster(METAL, "Server", self.server)
+            .delete(client)
+            .await?;
+        self.until_server_gone(self.server).await?;
         for process in std::iter::once(&self.caps).chain(&self.metal) {
             let by_itself = process.stop(Duration::from_secs(11))?;
             anyhow::ensure!(
@@ -415,10 +420,6 @@ impl<'a> Site<'a> {
                 process.log_tail(20)
             );
         }
-        let client = self.bed.client();
-        Object::cluster(METAL, "Server", self.server)
-            .delete(client)
-            .await?;
         let class = format!("claims-{}", self.name);
         Object::cluster(METAL, "ServerClass", &class)
             .delete(client)
