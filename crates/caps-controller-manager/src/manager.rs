@@ -177,7 +177,7 @@ impl Term {
             watcher::Config::default(),
         );
         let known = controller.store();
-        let (of_servers, of_clusters) = (known.clone(), known.clone());
+        let (of_servers, of_clusters, machines) = (known.clone(), known.clone(), known.clone());
         let controller = controller
             .watches(
                 Api::<ServerBinding>::all(self.client.clone()),
@@ -213,6 +213,7 @@ impl Term {
             workloads: Workloads::new(self.client.clone(), wake),
             servers,
             classes,
+            machines,
             client: self.client.clone(),
         });
         controller::run(

@@ -41,6 +41,7 @@ pub(crate) struct MetalMachines {
     pub(crate) events: Events,
     pub(crate) servers: Store<Server>,
     pub(crate) classes: Store<ServerClass>,
+    pub(crate) machines: Store<MetalMachine>,
     /// Writes the condition `NodeSeen` of bindings.
     pub(crate) bindings: Writer,
     pub(crate) workloads: Workloads,

@@ -12,6 +12,8 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
 use serde_json::json;
 
+use crate::metal_cluster::LOOK_AGAIN;
+
 pub(crate) struct ServerBindings {
     pub(crate) writer: Writer,
     pub(crate) backoff: Backoff,
@@ -34,6 +36,7 @@ impl Reconciler for ServerBindings {
     async fn reconcile(&self, binding: Arc<ServerBinding>) -> Result<Action, WriteError> {
         let exists = self.servers.get(&ObjectRef::new(&binding.name_any())).is_some();
         self.writer.status(&*binding, &json!({ "ready": exists })).await?;
-        Ok(Action::await_change())
+        // the cache may be behind the event that asked
+        Ok(Action::requeue(LOOK_AGAIN))
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use controller_runtime::telemetry::causes;
 use crd_types::infrastructure::MetalMachine;
-use futures::StreamExt as _;
 use futures::channel::mpsc;
+use futures::{FutureExt as _, StreamExt as _};
 use k8s_openapi::api::core::v1::{Node, Secret};
 use kube::api::{Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -22,6 +22,8 @@ use tokio::time::{Instant, timeout};
 const ANSWERS: Duration = Duration::from_secs(10);
 /// How long it may take to be connected to.
 const CONNECTS: Duration = Duration::from_secs(5);
+/// How long it may say nothing: a watch ends by itself a little earlier.
+const SILENT: Duration = Duration::from_mins(6);
 /// A cluster that no MetalMachine asks for any more is forgotten.
 const FORGET: Duration = Duration::from_mins(10);
 
@@ -114,7 +116,14 @@ impl Workloads {
         let (known, whom, wake) = (trouble.clone(), interested.clone(), self.wake.clone());
         let events = watcher(Api::<Node>::all(client.clone()), watcher::Config::default()).default_backoff();
         let task = tokio::spawn(reflector::reflector(writer, events).for_each(move |event| {
-            *lock(&known) = event.err().map(|error| causes(&error));
+            match event {
+                Err(error) => *lock(&known) = Some(causes(&error)),
+                // a watch that is begun anew has not read anything yet
+                Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {
+                    return std::future::ready(());
+                }
+                Ok(_) => *lock(&known) = None,
+            }
             for machine in lock(&whom).iter() {
                 // closed only when nobody reconciles any more
                 wake.unbounded_send(machine.clone()).ok();
@@ -136,6 +145,9 @@ impl Workload {
     pub(crate) fn nodes(&self) -> Result<Vec<Arc<Node>>, String> {
         match &*lock(&self.trouble) {
             Some(why) => Err(format!("the API of its cluster cannot be watched: {why}")),
+            None if self.nodes.wait_until_ready().now_or_never().is_none() => {
+                Err("the Nodes of its cluster have not been read yet".into())
+            }
             None => Ok(self.nodes.state()),
         }
     }
@@ -170,6 +182,7 @@ async fn connect(text: &[u8]) -> Result<Client, String> {
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     let mut config = config.map_err(|error| causes(&error))?;
     config.connect_timeout = Some(CONNECTS);
+    config.read_timeout = Some(SILENT);
     Client::try_from(config).map_err(|error| causes(&error))
 }
 

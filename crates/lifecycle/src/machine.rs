@@ -120,6 +120,8 @@ pub enum Why {
     ServerTaken(String),
     /// It has this Server.
     Has(String),
+    /// The ServerBinding of its Server is missing, and what it says does not agree.
+    BindingMissing(String),
     /// The ServerBinding of its Server is another's.
     BindingOfAnother(String),
     /// The ServerBinding of its Server is deleted without a release.
@@ -158,6 +160,10 @@ impl fmt::Display for Why {
                 "Server {server} is named and cannot be taken: it is not Available, or another MetalMachine has it"
             ),
             Self::Has(server) => write!(f, "has Server {server}"),
+            Self::BindingMissing(server) => write!(
+                f,
+                "Server {server} is its own by spec.providerID, and has no ServerBinding: it is made again only if spec.serverRef and the annotation metal.sidero.dev/allocation say the same"
+            ),
             Self::BindingOfAnother(server) => {
                 write!(
                     f,
@@ -230,7 +236,11 @@ fn keep(seen: &Observed, server: &str) -> Plan {
         return act(Act::Hold, Why::Has(server.into()));
     }
     match &seen.binding {
-        None => act(Act::Rebuild(server.into()), Why::Has(server.into())),
+        // made again only if all that it says agrees: an id that nobody gave out would bind the Server to nobody
+        None if seen.allocation.is_some() && seen.wants == Wants::Server(server.into()) => {
+            act(Act::Rebuild(server.into()), Why::Has(server.into()))
+        }
+        None => wait(Why::BindingMissing(server.into())),
         Some(binding) if !binding.is_ours => wait(Why::BindingOfAnother(server.into())),
         Some(binding) if binding.deleted => wait(Why::BindingDeleted(server.into())),
         Some(_) => wait(Why::Has(server.into())),

@@ -466,7 +466,7 @@ async fn what_happened_is_counted() {
     ask(&running).await;
     running.get("/ipxe").await;
     running.get("/tftp/none").await;
-    running.get("/configdata").await;
+    running.get("/nothing").await;
     let metrics = running.metrics();
     for line in [
         "boot_http_requests_total{route=\"ipxe\",status=\"2xx\"} 3",

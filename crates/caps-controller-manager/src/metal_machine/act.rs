@@ -79,7 +79,9 @@ impl MetalMachines {
         look: &Look,
         server: &str,
     ) -> Result<bool, MetalMachineError> {
-        let allocation = look.observed.allocation.as_deref().unwrap_or_default();
+        let Some(allocation) = look.observed.allocation.as_deref() else {
+            return Ok(false);
+        };
         let mut object = json!({
             "apiVersion": ServerBinding::api_version(&()),
             "kind": ServerBinding::kind(&()),
@@ -226,6 +228,7 @@ pub(super) fn reason(why: &Why) -> &'static str {
         Why::NoServer(_) => "NoServerAvailable",
         Why::ServerTaken(_) => "ServerNotAvailable",
         Why::Has(_) => "Taken",
+        Why::BindingMissing(_) => "BindingMissing",
         Why::BindingOfAnother(_) => "BindingOfAnother",
         Why::BindingDeleted(_) => "BindingDeleted",
         Why::RollsBack(_) => "RollsBack",

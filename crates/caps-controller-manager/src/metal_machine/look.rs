@@ -1,5 +1,6 @@
 //! What is seen of a MetalMachine: itself, who owns it, its ServerBinding, and what it could take.
 
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crd_types::cluster_api::{Cluster, Machine, owner};
@@ -123,9 +124,10 @@ impl MetalMachines {
                     return Vec::new();
                 };
                 let all = self.servers.state();
-                let free = all
-                    .iter()
-                    .filter(|server| is_available(server) && members.have(server));
+                let taken = self.named_by_others(machine);
+                let free = all.iter().filter(|server| {
+                    is_available(server) && members.have(server) && !taken.contains(&server.name_any())
+                });
                 let mut names: Vec<_> = free.map(|server| server.name_any()).collect();
                 names.sort();
                 if !names.is_empty() {
@@ -137,6 +139,19 @@ impl MetalMachines {
                 names
             }
         }
+    }
+
+    /// Servers that other MetalMachines name, as the cache has it: one that would be given back again is not tried.
+    fn named_by_others(&self, machine: &MetalMachine) -> BTreeSet<String> {
+        let all = self.machines.state();
+        let others = all.iter().filter(|other| other.uid() != machine.uid());
+        others
+            .flat_map(|other| {
+                let named = named(other.spec.server_ref.as_ref()).map(Into::into);
+                [named, server_of(other)]
+            })
+            .flatten()
+            .collect()
     }
 
     /// A live look at the Server, and at all other MetalMachines.
@@ -205,12 +220,14 @@ fn is_offered(server: &Server) -> bool {
     server.spec.accepted && !server.spec.cordoned.unwrap_or(false) && is_clean && is_ready
 }
 
+/// Whether a wipe of it is due and not done, for whomever but this allocation.
 fn is_due_for_another(server: &Server, allocation: Option<&str>) -> bool {
     use crd_types::names::annotations::server::{WIPE_DONE, WIPE_DUE};
     let annotation = |key: &str| server.annotations().get(key).map(String::as_str);
-    let Some((generation, holder)) = annotation(WIPE_DUE).and_then(|due| due.split_once(" for ")) else {
+    let Some(due) = annotation(WIPE_DUE) else {
         return false;
     };
+    let (generation, holder) = due.split_once(" for ").unwrap_or((due, ""));
     annotation(WIPE_DONE) != Some(generation) && Some(holder) != allocation
 }
 
@@ -271,5 +288,29 @@ fn told(binding: &ServerBinding, machine: &MetalMachine) -> Binding {
         is_ours: is_ours(binding, machine),
         marked: binding.annotations().get(RELEASE) == machine.annotations().get(ALLOCATION),
         deleted: binding.metadata.deletion_timestamp.is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wipe_that_is_due_for_somebody_else_is_seen_in_the_facts() {
+        let due = |facts: &[(&str, &str)]| {
+            let mut server = Server::default();
+            for (key, value) in facts {
+                let key = format!("metal.sidero.dev/{key}");
+                server.annotations_mut().insert(key, (*value).into());
+            }
+            is_due_for_another(&server, Some("a-1"))
+        };
+        assert!(!due(&[]));
+        assert!(!due(&[("wipe-due", "2"), ("wipe-done", "2")]));
+        assert!(!due(&[("wipe-due", "2 for a-0"), ("wipe-done", "2")]));
+        assert!(!due(&[("wipe-due", "2 for a-1"), ("wipe-done", "1")]));
+        assert!(due(&[("wipe-due", "2 for a-0"), ("wipe-done", "1")]));
+        assert!(due(&[("wipe-due", "2"), ("wipe-done", "1")]));
+        assert!(due(&[("wipe-due", "1")]));
     }
 }

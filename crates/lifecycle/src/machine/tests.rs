@@ -23,6 +23,7 @@ fn wanting() -> Observed {
 fn having() -> Observed {
     Observed {
         server: Some(S.into()),
+        wants: Wants::Server(S.into()),
         binding: binding(true, false, false),
         ..wanting()
     }
@@ -109,6 +110,18 @@ fn what_it_has_is_kept_and_a_lost_binding_is_made_again() {
         ..having()
     };
     assert_eq!(does(&lost), Some(Act::Rebuild(S.into())));
+    for disagrees in [
+        Observed {
+            allocation: None,
+            ..lost.clone()
+        },
+        Observed {
+            wants: Wants::Class("any".into()),
+            ..lost
+        },
+    ] {
+        assert_eq!(plan(&disagrees), wait(Why::BindingMissing(S.into())));
+    }
     let another = Observed {
         binding: binding(false, false, false),
         ..having()
@@ -204,6 +217,11 @@ impl World {
             held: machine.held,
             allocation: machine.claimed.then(|| format!("a-{at}")),
             server: machine.has.then(|| S.into()),
+            wants: if machine.has {
+                Wants::Server(S.into())
+            } else {
+                wanting().wants
+            },
             binding: self.binding.and_then(|(owner, marked, deleted)| {
                 // one that is not its own is seen only where it stands in its place
                 let is_ours = owner == at;
