@@ -52,6 +52,7 @@ pub(crate) fn view() -> View {
             orphaned: false,
             unexpectedly_on: false,
         },
+        released: false,
         bound: false,
         clean: false,
         macs: vec![MAC],

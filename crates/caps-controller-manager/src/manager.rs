@@ -17,7 +17,7 @@ use controller_runtime::writer::Writer;
 use crd_types::cluster_api::{Cluster, Machine};
 use crd_types::infrastructure::{MetalCluster, MetalMachine, ServerBinding};
 use crd_types::metal::{Server, ServerClass};
-use crd_types::names::labels;
+use crd_types::names::{PROVIDER_ID_PREFIX, labels};
 use futures::StreamExt as _;
 use futures::channel::mpsc;
 use kube::runtime::reflector::{self, ObjectRef, Store};
@@ -201,8 +201,8 @@ impl Term {
             .watches(
                 Api::<Server>::all(self.client.clone()),
                 watcher::Config::default(),
-                // whoever waits for one may take it
-                move |_| waiting(&of_servers),
+                // whoever waits for one may take it, and whoever gives it back waits for it
+                move |server| concerned(&of_servers, &server.name_any()),
             )
             .reconcile_on(woken);
         let reconciler = Arc::new(MetalMachines {
@@ -279,9 +279,14 @@ fn of_machine(known: &Store<MetalMachine>, machine: &Machine) -> Vec<ObjectRef<M
     owned.map(|metal| ObjectRef::from_obj(&**metal)).collect()
 }
 
-/// Those without a Server.
-fn waiting(known: &Store<MetalMachine>) -> Vec<ObjectRef<MetalMachine>> {
+/// Those without a Server, and that which gives this one back.
+fn concerned(known: &Store<MetalMachine>, server: &str) -> Vec<ObjectRef<MetalMachine>> {
     let all = known.state();
-    let without = all.iter().filter(|metal| metal.spec.provider_id.is_none());
-    without.map(|metal| ObjectRef::from_obj(&**metal)).collect()
+    let concerned = all.iter().filter(|metal| match &metal.spec.provider_id {
+        None => true,
+        Some(id) => {
+            metal.metadata.deletion_timestamp.is_some() && id.strip_prefix(PROVIDER_ID_PREFIX) == Some(server)
+        }
+    });
+    concerned.map(|metal| ObjectRef::from_obj(&**metal)).collect()
 }

@@ -82,9 +82,12 @@ impl Reconciler for MetalMachines {
         if self.remember(&machine, &look, node.as_ref()).await? {
             return Ok(Action::await_change());
         }
+        let (reason, message) = self
+            .off_unconfirmed(&plan.why)
+            .unwrap_or_else(|| (act::reason(&plan.why), plan.why.to_string()));
         let told = Told {
-            reason: act::reason(&plan.why),
-            message: plan.why.to_string(),
+            reason,
+            message,
             node,
         };
         self.say(&machine, &look, told).await?;

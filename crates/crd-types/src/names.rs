@@ -38,6 +38,8 @@ pub mod annotations {
         pub const POWERED: &str = "metal.sidero.dev/powered";
         /// The boot that the machine may do now.
         pub const BOOT_WINDOW: &str = "metal.sidero.dev/boot-window";
+        /// Allocation whose release ended before the machine was confirmed off, and when. Nobody gets it before it is.
+        pub const QUARANTINED: &str = "metal.sidero.dev/quarantined";
     }
 
     /// Durable facts about a MetalMachine; each holds an allocation id. Written by the MetalMachine controller alone.
@@ -106,6 +108,10 @@ pub mod conditions {
     pub const CREDENTIALS_WITHHELD: &str = "CredentialsWithheld";
     /// On Server: True while it is left alone; the reason says why. Absent otherwise.
     pub const HANDS_OFF: &str = "HandsOff";
+    /// On Server: True while it was given back without being confirmed off, and is nobody's before it is. Absent otherwise.
+    pub const QUARANTINED: &str = "Quarantined";
+    /// Reason of `Quarantined` and, as long as a MetalMachine waits for it, of its `ServerTaken`.
+    pub const POWER_OFF_UNCONFIRMED: &str = "PowerOffUnconfirmed";
     /// On Server: False while a power command is under way or has not been confirmed, True once it was.
     pub const POWER_COMMAND: &str = "PowerCommand";
     /// Reason of `PowerCommand` True: the effect was read back.

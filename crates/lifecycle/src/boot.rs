@@ -19,6 +19,8 @@ pub struct View {
     pub observed: Observed,
     /// A ServerBinding of its name exists, one being deleted included.
     pub bound: bool,
+    /// That ServerBinding is marked and being deleted.
+    pub released: bool,
     /// Its disks are wiped and unused since.
     pub clean: bool,
     /// MAC addresses that its agent reported; empty as long as no agent did.
@@ -101,6 +103,8 @@ pub enum Why {
     HandsOff(HandsOff),
     /// A cluster has it, and no boot is due.
     Bound,
+    /// A cluster gives it back: what is on its disk is nobody's any more.
+    Released,
     /// A ServerBinding of its name exists, and nothing is done for it.
     Unconfirmed(Unconfirmed),
     /// It fetched its config in too many boots.
@@ -130,6 +134,7 @@ impl fmt::Display for Why {
         match self {
             Self::HandsOff(reason) => write!(f, "left alone, {reason}"),
             Self::Bound => f.write_str("a cluster has it and no boot is due"),
+            Self::Released => f.write_str("its cluster gives it back, and it is switched off next"),
             Self::Unconfirmed(why) => why.fmt(f),
             Self::ManyBoots => write!(
                 f,
@@ -175,6 +180,12 @@ pub fn answer(view: Option<&View>, mac: Option<Mac>, prospect: Prospect) -> Answ
         };
     }
     match view {
+        // what it ran is nobody's, and its wipe is next: it waits for that, or for being switched off
+        View {
+            released: true,
+            observed: Observed { accepted: true, .. },
+            ..
+        } => Answer::Wait(Why::Released),
         // without a window it has the environment each time that its user wants it so, whatever interface it came by
         View { bound: true, .. } => match (view.environment_window(), view.has_environment_always()) {
             (Some(_), false) if !view.may_have(mac) => Answer::Wait(Why::StrangeInterface),
@@ -219,7 +230,8 @@ pub fn environment(view: &View, claim: &Claim, config_boots: u32) -> Result<(), 
             installed,
         } => (allocation, *installed),
         Claim::Unconfirmed(why) => return Err(Answer::Disk(Why::Unconfirmed(*why))),
-        Claim::None | Claim::Released { .. } => return Err(Answer::Disk(Why::Bound)),
+        Claim::Released { .. } | Claim::Abandoned => return Err(Answer::Wait(Why::Released)),
+        Claim::None => return Err(Answer::Disk(Why::Bound)),
     };
     if installed {
         return if view.has_environment_always() {

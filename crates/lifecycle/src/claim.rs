@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::Time;
+
 /// What a ServerBinding says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Binding {
@@ -12,8 +14,8 @@ pub struct Binding {
     pub allocation: Option<String>,
     /// The mark that permits its release: the id of the allocation that is given back.
     pub mark: Option<String>,
-    /// It is being deleted.
-    pub deleted: bool,
+    /// Since when it is being deleted.
+    pub deleted: Option<Time>,
 }
 
 /// What the MetalMachine that a ServerBinding names says.
@@ -23,8 +25,8 @@ pub struct Machine {
     pub allocation: Option<String>,
     /// It names the Server as its own: `spec.providerID`.
     pub has_server: bool,
-    /// It is being deleted.
-    pub deleted: bool,
+    /// Since when it is being deleted.
+    pub deleted: Option<Time>,
     /// The allocation whose system is installed.
     pub installed: Option<String>,
 }
@@ -47,7 +49,11 @@ pub enum Claim {
     Released {
         /// The id of the claim that ends.
         allocation: String,
+        /// Since when, as far as that can be told: the later of the deletions that say so.
+        since: Time,
     },
+    /// It was to be given back, and whoever marked the ServerBinding is gone and did not delete it.
+    Abandoned,
 }
 
 /// Why nothing is done for a ServerBinding.
@@ -109,23 +115,31 @@ impl Claim {
             return Err(Unconfirmed::NoAllocation);
         };
         let is_marked = binding.mark.as_ref() == Some(allocation);
-        if binding.deleted {
+        if let Some(deleted) = binding.deleted {
             // I-11: the mark, and a machine that is being deleted, is gone, or does not name it (roll-back), let it go
             return match machine {
                 _ if !is_marked => Err(Unconfirmed::NotMarked),
-                Some(machine) if !machine.deleted && machine.has_server => Err(Unconfirmed::HeldOn),
+                Some(machine) if machine.deleted.is_none() && machine.has_server => Err(Unconfirmed::HeldOn),
+                // a ServerBinding may have been deleted by hand long before
                 _ => Ok(Self::Released {
                     allocation: allocation.clone(),
+                    since: machine
+                        .and_then(|machine| machine.deleted)
+                        .map_or(deleted, |at| at.max(deleted)),
                 }),
             };
         }
         let Some(machine) = machine else {
-            return Err(Unconfirmed::Orphaned);
+            return if is_marked {
+                Ok(Self::Abandoned)
+            } else {
+                Err(Unconfirmed::Orphaned)
+            };
         };
         if !machine.is_for(allocation) {
             return Err(Unconfirmed::OtherAllocation);
         }
-        if machine.deleted {
+        if machine.deleted.is_some() {
             return Err(Unconfirmed::MachineDeleted);
         }
         if is_marked || !machine.has_server {
@@ -147,6 +161,10 @@ impl Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn at(seconds: u64) -> Time {
+        Time::from_millis(seconds * 1000)
+    }
 
     fn binding() -> Binding {
         Binding {
@@ -205,7 +223,7 @@ mod tests {
             ),
             (
                 Machine {
-                    deleted: true,
+                    deleted: Some(at(5)),
                     ..machine()
                 },
                 Unconfirmed::MachineDeleted,
@@ -226,15 +244,16 @@ mod tests {
     fn only_a_mark_and_a_machine_that_lets_go_give_it_back() {
         let deleted = |mark: Option<&str>| Binding {
             mark: mark.map(Into::into),
-            deleted: true,
+            deleted: Some(at(5)),
             ..binding()
         };
         let judge = |mark, machine: Option<Machine>| Claim::of(Some(&deleted(mark)), machine.as_ref());
-        let released = Claim::Released {
+        let released = |since| Claim::Released {
             allocation: "a-1".into(),
+            since: at(since),
         };
         let going = Machine {
-            deleted: true,
+            deleted: Some(at(7)),
             ..machine()
         };
         let rolled_back = Machine {
@@ -246,8 +265,13 @@ mod tests {
             has_server: false,
             ..machine()
         };
-        for gone in [None, Some(going.clone()), Some(rolled_back), Some(elsewhere)] {
-            assert_eq!(judge(Some("a-1"), gone), released);
+        for (gone, since) in [
+            (None, 5),
+            (Some(going.clone()), 7),
+            (Some(rolled_back), 5),
+            (Some(elsewhere), 5),
+        ] {
+            assert_eq!(judge(Some("a-1"), gone), released(since));
         }
         assert_eq!(
             judge(Some("a-1"), Some(machine())),
@@ -262,11 +286,12 @@ mod tests {
                 );
             }
         }
-        // a mark alone, before the deletion, permits nothing
+        // a mark alone, before the deletion, permits nothing, but that whoever set it is gone
         let marked = Binding {
-            deleted: false,
+            deleted: None,
             ..deleted(Some("a-1"))
         };
+        assert_eq!(Claim::of(Some(&marked), None), Claim::Abandoned);
         assert_eq!(
             Claim::of(Some(&marked), Some(&machine())),
             Claim::Unconfirmed(Unconfirmed::NotTaken)

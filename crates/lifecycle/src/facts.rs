@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use crate::Time;
 
-/// All facts of a Server but its installation, which the gate reads.
+/// All facts of a Server but its installation, which the gate reads, and its [`Quarantine`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Facts {
     /// Annotation `wipe-due`: the wipe that must be done before it is clean.
@@ -87,6 +87,17 @@ pub struct Window {
     pub opened: Time,
 }
 
+/// Annotation `quarantined`: its release ended before the machine was confirmed off. Nobody gets it before it is.
+///
+/// It is asked even where another fact cannot be read, so it is read whatever its text is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Quarantine {
+    /// The allocation whose release ended.
+    pub allocation: String,
+    /// When, in whole seconds.
+    pub since: Time,
+}
+
 /// A fact that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{value:?} is not {want}")]
@@ -158,6 +169,24 @@ impl FromStr for Window {
     }
 }
 
+impl fmt::Display for Quarantine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.allocation, self.since.as_millis() / 1000)
+    }
+}
+
+impl From<&str> for Quarantine {
+    fn from(text: &str) -> Self {
+        let (allocation, since) = text.split_once(' ').unwrap_or((text, ""));
+        let since = since.parse::<u64>().ok().and_then(|at| at.checked_mul(1000));
+        Self {
+            allocation: allocation.into(),
+            // of an unknown time nothing is later
+            since: Time::from_millis(since.unwrap_or(u64::MAX)),
+        }
+    }
+}
+
 fn bad_window(text: &str) -> BadFact {
     BadFact {
         value: text.into(),
@@ -176,6 +205,18 @@ mod tests {
         }
         for text in ["w-1 agent 1800000000", "w-2 environment 0"] {
             assert_eq!(text.parse::<Window>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_quarantine_is_one_whatever_its_text_is() {
+        assert_eq!(Quarantine::from("a-1 1800000000").to_string(), "a-1 1800000000");
+        for text in ["", "a-1", "a-1 soon", "a-1 -5", "a-1 99999999999999999999"] {
+            assert_eq!(
+                Quarantine::from(text).since,
+                Time::from_millis(u64::MAX),
+                "{text:?}"
+            );
         }
     }
 

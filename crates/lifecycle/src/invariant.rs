@@ -6,9 +6,11 @@
 
 mod disks;
 mod monitor;
+mod release;
 mod violation;
 
 pub use monitor::{Event, Fact, Monitor, Tolerance};
+pub use release::Hold;
 pub use violation::{Holder, Violation, Write};
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use std::time::Duration;
 use hardware_types::{PowerAction, PowerState};
 
 use crate::claim::Claim;
-use crate::facts::{Facts, Purpose, Window};
+use crate::facts::{Facts, Purpose, Quarantine, Window};
 use crate::power::Outcome;
 use crate::{Time, Timings, hands_off};
 
@@ -36,6 +36,8 @@ pub struct Observed {
     pub gate: crate::Observed,
     /// The durable facts; an annotation that cannot be read is named, and nothing is done on it.
     pub facts: Result<Facts, String>,
+    /// Its last release ended before it was confirmed off.
+    pub quarantine: Option<Quarantine>,
     /// Who has it, by a live look.
     pub claim: Claim,
     /// Boots in which it fetched its config, for whoever has it now.
@@ -52,6 +54,8 @@ pub struct Observed {
     pub intent: Option<Command>,
     /// When it last asked what to boot and was given what it is to boot: the agent, or the environment of who has it.
     pub asked: Option<Time>,
+    /// When it last asked what to boot, whatever it was told.
+    pub started: Option<Time>,
     /// When its agent was last heard of.
     pub agent: Option<Time>,
     /// The last wipe that its agent reported about.
@@ -87,6 +91,18 @@ pub struct Command {
     pub outcome: Option<Outcome>,
 }
 
+impl Command {
+    /// It has not ended yet.
+    const fn is_under_way(&self) -> bool {
+        self.outcome.is_none()
+    }
+
+    /// It was to switch the machine off, and that was not read back.
+    const fn is_off_unconfirmed(&self) -> bool {
+        matches!(self.action, PowerAction::Off) && matches!(self.outcome, Some(Outcome::Unconfirmed(_)))
+    }
+}
+
 /// A wipe as the agent reported it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Wipe {
@@ -119,6 +135,8 @@ pub enum Phase {
     Provisioned,
     /// It is given back.
     Releasing,
+    /// It was given back before it was confirmed off; nobody gets it before it is.
+    Quarantined,
     /// Left alone.
     HandsOff,
     /// A human is needed.
@@ -168,14 +186,23 @@ pub enum Act {
     },
     /// Record that the machine is confirmed off.
     ConfirmOff,
+    /// Delete the ServerBinding that is marked, whose MetalMachine is gone.
+    Unbind,
+    /// Record that the release ended before the machine was confirmed off.
+    Quarantine(Quarantine),
     /// Let the ServerBinding go that is given back.
     LetGo,
 }
 
 /// What a Server does next.
 pub fn plan(seen: &Observed, now: Time, timings: &Timings) -> Plan {
+    let plan = next(seen, now, timings);
+    bound::within_deadline(seen, now, timings, plan)
+}
+
+fn next(seen: &Observed, now: Time, timings: &Timings) -> Plan {
     if let Some(reason) = hands_off(&seen.gate) {
-        return wait(Phase::HandsOff, Why::HandsOff(reason));
+        return bound::left_alone(seen, reason);
     }
     let facts = match &seen.facts {
         Ok(facts) => facts,
@@ -194,6 +221,8 @@ pub fn plan(seen: &Observed, now: Time, timings: &Timings) -> Plan {
         plan
     } else if !seen.gate.accepted {
         wait(Phase::Discovered, Why::NotAccepted) // I-1
+    } else if let Some(quarantine) = &seen.quarantine {
+        decision.quarantined(quarantine)
     } else if decision.is_off_after_request() {
         act(Act::ConfirmOff, Phase::Accepted, Why::SwitchingOff)
     } else if facts.is_clean() {
@@ -204,10 +233,7 @@ pub fn plan(seen: &Observed, now: Time, timings: &Timings) -> Plan {
         decision.dirty()
     };
     // I-6: a command that is under way ends first, whosever it is
-    let under_way = seen
-        .intent
-        .as_ref()
-        .is_some_and(|intent| intent.outcome.is_none());
+    let under_way = seen.intent.as_ref().is_some_and(Command::is_under_way);
     match (&plan.act, seen.driver) {
         (Some(Act::Power { .. }), Driver::None) => wait(plan.phase, Why::PressButton),
         (Some(Act::Power { .. }), Driver::Silent) => wait(plan.phase, Why::BmcSilent),

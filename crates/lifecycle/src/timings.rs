@@ -24,6 +24,8 @@ pub struct Timings {
     pub agent_grace: Duration,
     /// How long a boot window stays open without a sign of life.
     pub window: Duration,
+    /// From the deletion of a marked ServerBinding to its end, whether or not the machine was confirmed off.
+    pub release: Duration,
 }
 
 impl Default for Timings {
@@ -38,6 +40,7 @@ impl Default for Timings {
             boot: Duration::from_mins(20),
             agent_grace: Duration::from_secs(30),
             window: Duration::from_hours(24),
+            release: Duration::from_mins(30),
         }
     }
 }
@@ -79,6 +82,7 @@ impl Timings {
             boot: platform.boot.unwrap_or(self.boot),
             agent_grace: self.agent_grace,
             window: self.window,
+            release: self.release,
         }
     }
 }

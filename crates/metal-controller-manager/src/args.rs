@@ -146,6 +146,10 @@ pub(crate) struct TimingFlags {
     /// How long an agent that runs is given to fetch its orders before the machine is power-cycled for them.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     agent_grace: Duration,
+    /// How long a machine that is given back may take to be confirmed off; past it its Machine goes, and the Server is
+    /// barred until it is.
+    #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = duration)]
+    release_deadline: Duration,
     /// How often the power state is read when nothing is under way. An IPMI session that is idle for a minute is gone.
     #[arg(long, value_name = "DURATION", default_value = "45s", value_parser = duration)]
     pub(crate) power_check_period: Duration,
@@ -174,6 +178,7 @@ impl TimingFlags {
             rest: self.power_cycle_rest,
             boot: self.server_reboot_timeout,
             agent_grace: self.agent_grace,
+            release: self.release_deadline,
             ..lifecycle::Timings::default()
         }
     }

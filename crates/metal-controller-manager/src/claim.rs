@@ -8,6 +8,8 @@ use crd_types::names::{PROVIDER_ID_PREFIX, labels};
 use kube::{Api, Client, ResourceExt as _};
 use lifecycle::claim::{self, Claim, Unconfirmed};
 
+use crate::server::observed::time;
+
 /// What was seen, one read each, in the order binding, MetalMachine, Cluster.
 #[derive(Debug, Clone)]
 pub(crate) struct Look {
@@ -88,7 +90,7 @@ fn told(binding: &ServerBinding) -> claim::Binding {
     claim::Binding {
         allocation: annotation(ALLOCATION),
         mark: annotation(RELEASE),
-        deleted: binding.metadata.deletion_timestamp.is_some(),
+        deleted: binding.metadata.deletion_timestamp.as_ref().map(time),
     }
 }
 
@@ -98,7 +100,7 @@ fn said(machine: &MetalMachine, server: &str) -> claim::Machine {
     claim::Machine {
         allocation: annotation(ALLOCATION),
         has_server: provider_id.and_then(|id| id.strip_prefix(PROVIDER_ID_PREFIX)) == Some(server),
-        deleted: machine.metadata.deletion_timestamp.is_some(),
+        deleted: machine.metadata.deletion_timestamp.as_ref().map(time),
         installed: annotation(INSTALLED),
     }
 }

@@ -6,7 +6,7 @@ use controller_runtime::writer::WriteError;
 use crd_types::infrastructure::{
     Initialization, MachineAddress, MachineAddressType, MetalMachine, MetalMachineStatus, ServerBinding,
 };
-use crd_types::metal::Server;
+use crd_types::metal::{Phase, Server};
 use crd_types::names::annotations::machine::{CONFIG_SERVED, INSTALLED};
 use crd_types::names::{PROVIDER_ID_PREFIX, conditions as names, labels};
 use crd_types::{Condition, ConditionStatus};
@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt as _;
 use kube::runtime::reflector::ObjectRef;
+use lifecycle::machine::Why;
 use serde_json::json;
 
 use super::look::Look;
@@ -38,6 +39,31 @@ pub(super) struct Told {
 }
 
 impl MetalMachines {
+    /// What is said while its Server is given back and something keeps that from being confirmed off.
+    pub(super) fn off_unconfirmed(&self, why: &Why) -> Option<(&'static str, String)> {
+        let Why::Releases(server) = why else {
+            return None;
+        };
+        let object = self.servers.get(&ObjectRef::new(server))?;
+        let status = object.status.as_ref()?;
+        let is =
+            |kind: &str, holds: fn(&Condition) -> bool| find(&status.conditions, kind).is_some_and(holds);
+        let knows = matches!(status.phase, Some(Phase::Releasing | Phase::HandsOff));
+        let waits = object.spec.bmc.is_none()
+            || is(names::HANDS_OFF, |now| now.status == ConditionStatus::True)
+            || is(names::BMC_REACHABLE, |now| now.status == ConditionStatus::False)
+            || is(names::POWER_COMMAND, |now| {
+                now.reason.as_deref() == Some(names::UNCONFIRMED)
+            });
+        let reason = status.phase_reason.as_deref().unwrap_or_default();
+        (knows && waits).then(|| {
+            let text = format!(
+                "{why}, which is not confirmed; it waits for that until the release deadline. The Server says: {reason}"
+            );
+            (names::POWER_OFF_UNCONFIRMED, text)
+        })
+    }
+
     /// The Node of its machine, with the provider id that Cluster API knows it by.
     pub(super) async fn node(
         &self,

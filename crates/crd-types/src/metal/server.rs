@@ -288,7 +288,8 @@ pub struct ServerStatus {
     /// Last power state seen: on, off or unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power: Option<String>,
-    /// Where the machine stands: Discovered, Accepted, Wiping, Available, Allocated, HandsOff or Error.
+    /// Where the machine stands: Discovered, Accepted, Wiping, Available, Allocated, Provisioning, Provisioned, Releasing,
+    /// Quarantined, HandsOff or Error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
     /// Why it stands there, and what may be done about it.
@@ -333,6 +334,8 @@ words! {
         Provisioned = "Provisioned",
         /// It is given back by its MetalMachine.
         Releasing = "Releasing",
+        /// It was given back before it was confirmed off; nobody gets it before it is.
+        Quarantined = "Quarantined",
         /// Nothing goes on without a human; `phaseReason` says what is to be done.
         Error = "Error",
         /// Left alone; the condition of this name says why.

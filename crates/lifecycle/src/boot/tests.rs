@@ -32,6 +32,7 @@ fn view() -> View {
             unexpectedly_on: false,
         },
         bound: false,
+        released: false,
         clean: false,
         macs: vec![OURS, SECOND],
         registered: true,

@@ -6,8 +6,10 @@ use std::time::Duration;
 use hardware_types::{PowerState, ServerId};
 
 use super::disks::Disks;
+use super::release::{Hold, Machine, Release};
 use super::violation::{Violation, Write};
-use crate::power::{Intent, Outcome, Stage};
+use crate::power::{Command, Intent, Outcome, Stage};
+use crate::server::WINDOW_PREFIX;
 use crate::{HandsOff, IdentityVerdict, Time};
 
 /// Something that was seen of one Server, or of the lease.
@@ -53,6 +55,10 @@ pub enum Fact {
     Wiping(ServerId, u64),
     /// API: a ServerBinding of its name exists, one that is being deleted included.
     Bound(ServerId, bool),
+    /// API: how it stands with that ServerBinding. Told after [`Fact::Bound`].
+    Held(ServerId, Hold),
+    /// API: its last release is recorded to have ended at its deadline (annotation `quarantined`).
+    Quarantined(ServerId, bool),
     /// API: a MetalMachine names it.
     Claimed(ServerId, bool),
     /// API: so many MetalMachines have it, by their `spec.providerID`.
@@ -87,6 +93,8 @@ impl Fact {
             | Self::WipeDone(server, _)
             | Self::Wiping(server, _)
             | Self::Bound(server, _)
+            | Self::Held(server, _)
+            | Self::Quarantined(server, _)
             | Self::Claimed(server, _)
             | Self::Owners(server, _)
             | Self::BindingsOfOwner(server, _)
@@ -108,7 +116,7 @@ pub struct Tolerance {
     pub reading_gap: Duration,
 }
 
-/// Watches the invariants I-1, I-2, I-3, I-4, I-5 (BMC writes), I-6, I-10 and I-13.
+/// Watches the invariants I-1, I-2, I-3, I-4, I-5 (BMC writes), I-6, I-10, I-11 and I-13.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Monitor {
     tolerance: Tolerance,
@@ -135,6 +143,7 @@ struct Seen {
     /// The run of equal readings since the last command: state, first, last.
     run: Option<(PowerState, Time, Time)>,
     disks: Disks,
+    release: Release,
 }
 
 impl Monitor {
@@ -192,7 +201,9 @@ impl Monitor {
                 return Err(Violation::TwoServers { server, count });
             }
             Fact::Owners(..) | Fact::BindingsOfOwner(..) => {}
-            Fact::Powered(server, id) => self.server(server).disks.powered = id,
+            Fact::Held(server, hold) => return self.held(server, hold, at),
+            Fact::Quarantined(server, quarantined) => self.server(server).release.quarantined = quarantined,
+            Fact::Powered(server, id) => self.server(server).powered(id),
             Fact::HasDriver(server, has) => self.server(server).disks.has_driver = has,
             Fact::HadAgent(server, had) => self.server(server).disks.had_agent = had,
             Fact::Available(server, available) => return self.offered(server, available, at),
@@ -216,6 +227,21 @@ impl Monitor {
         let power = seen.power.filter(|(_, since)| at > since.after(grace));
         seen.disks
             .offered(server, available, power.map(|(power, _)| power))
+    }
+
+    fn held(&mut self, server: ServerId, hold: Hold, at: Time) -> Result<(), Violation> {
+        let grace = self.tolerance.in_flight;
+        let seen = self.server(server);
+        let power = seen.power.filter(|(_, since)| at > since.after(grace));
+        let machine = Machine {
+            powered: seen.disks.powered.as_deref(),
+            power: power.map(|(power, _)| power),
+            has_driver: seen.disks.has_driver,
+            is_foreign: seen
+                .hands_off
+                .is_some_and(|(reason, _)| reason == HandsOff::Foreign),
+        };
+        seen.release.held(server, hold, machine)
     }
 
     fn server(&mut self, server: ServerId) -> &mut Seen {
@@ -252,6 +278,10 @@ impl Monitor {
             None => self.somebody_holds_lease(server, write, at)?,
         }
         let seen = self.server(server);
+        let is_off = matches!(write, Write::Power(Command::Off | Command::SoftOff));
+        if is_off && seen.release.is_unmarked() && !seen.is_asked_for() {
+            return Err(Violation::OffWithoutMark { server, write });
+        }
         if !seen.covers(write) {
             return Err(Violation::NotStored { server, write });
         }
@@ -335,6 +365,7 @@ impl Seen {
             received_at: before.received_at,
             power: before.power,
             disks: before.disks.of_deleted(),
+            release: before.release,
             ..Self::default()
         };
     }
@@ -344,6 +375,19 @@ impl Seen {
             Some((known, first, _)) if known == power => (power, first, at),
             _ => (power, at, at),
         });
+    }
+
+    fn powered(&mut self, id: Option<String>) {
+        if id.is_some() {
+            self.release.powered();
+        }
+        self.disks.powered = id;
+    }
+
+    /// A user asked for the command that is under way.
+    fn is_asked_for(&self) -> bool {
+        let under_way = self.intent.as_ref().filter(|intent| intent.outcome.is_none());
+        under_way.is_some_and(|intent| !intent.id.starts_with(WINDOW_PREFIX))
     }
 
     /// Whether a stored, unfinished attempt covers the write, which uses it up.

@@ -1,4 +1,5 @@
 mod disks;
+mod release;
 
 use std::time::Duration;
 

@@ -135,6 +135,22 @@ pub enum Violation {
         /// The state that was reported.
         wanted: PowerState,
     },
+    /// I-11: a machine was switched off for a ServerBinding that is deleted without a mark.
+    #[error("I-11: {server} got {write:?} although its ServerBinding is deleted without a release")]
+    OffWithoutMark {
+        /// The machine.
+        server: ServerId,
+        /// What its BMC got.
+        write: Write,
+    },
+    /// I-11: a ServerBinding let its machine go before that was confirmed off, or the release deadline was recorded.
+    #[error("I-11: {server} was let go although {why}")]
+    LetGoPowered {
+        /// The machine.
+        server: ServerId,
+        /// What speaks against its being off.
+        why: String,
+    },
     /// I-13: a command to a BMC whose identity contradicts the Server.
     #[error("I-13: {server} got {write:?} although its BMC says that it is another machine")]
     WrongMachine {
@@ -160,6 +176,8 @@ impl Violation {
             | Self::NotStored { server, .. }
             | Self::NotLeader { server, .. }
             | Self::NotReadBack { server, .. }
+            | Self::OffWithoutMark { server, .. }
+            | Self::LetGoPowered { server, .. }
             | Self::WrongMachine { server, .. } => *server,
         }
     }
@@ -174,6 +192,7 @@ impl Violation {
             Self::HandsOff { .. } => "I-5",
             Self::NotStored { .. } | Self::NotLeader { .. } => "I-6",
             Self::NotReadBack { .. } => "I-10",
+            Self::OffWithoutMark { .. } | Self::LetGoPowered { .. } => "I-11",
             Self::WrongMachine { .. } => "I-13",
         }
     }

@@ -1,10 +1,13 @@
 //! A Server that somebody has: booted into the environment of its cluster, left alone, given back.
 
 use crate::claim::{Claim, Unconfirmed};
-use crate::facts::{Purpose, Window};
+use crate::facts::{Purpose, Quarantine, Window};
 use crate::time::Time;
+use crate::{HandsOff, Timings};
 
-use super::{Act, Command, Decision, Driver, Phase, Plan, PowerState, Why, act, no_boot, until, wait};
+use super::{
+    Act, Command, Decision, Driver, Observed, Phase, Plan, PowerState, Why, act, no_boot, until, wait,
+};
 
 /// Boots in which a machine may fetch its config; after that a human is asked.
 pub const MAX_CONFIG_BOOTS: u32 = 3;
@@ -18,7 +21,8 @@ impl Decision<'_> {
                 wait(Phase::Releasing, Why::Unconfirmed(*why))
             }
             Claim::Unconfirmed(why) => wait(Phase::Allocated, Why::Unconfirmed(*why)),
-            Claim::Released { .. } => self.release(),
+            Claim::Released { since, .. } => self.release(*since),
+            Claim::Abandoned => act(Act::Unbind, Phase::Releasing, Why::Releases),
             Claim::Confirmed { installed: true, .. } => self.installed(),
             Claim::Confirmed { .. } if !self.seen.gate.accepted => wait(Phase::Allocated, Why::NotAccepted), // I-1
             Claim::Confirmed { allocation, .. } => self.install(allocation),
@@ -104,15 +108,96 @@ impl Decision<'_> {
 
     /// Given back: what was never on since it was wiped is let go at once; the rest once it is confirmed off (I-11). The
     /// wipe follows by the fact that it is due.
-    fn release(self) -> Plan {
+    fn release(self, since: Time) -> Plan {
         if self.facts.window.is_some() {
             return act(Act::CloseWindow, Phase::Releasing, Why::Releases); // its token is dead from now on
         }
         match &self.facts.powered {
             None => act(Act::LetGo, Phase::Releasing, Why::Releases),
-            Some(_) if self.seen.driver == Driver::None => wait(Phase::Releasing, Why::SwitchOffByHand),
             Some(_) if !self.seen.gate.accepted => wait(Phase::Releasing, Why::NotAccepted),
+            Some(_) if self.seen.driver == Driver::None => self.off_by_hand(since, Phase::Releasing),
             Some(window) => self.switch_off(window, Phase::Releasing),
         }
+    }
+
+    /// Given back without having been confirmed off: off as soon as that can be, and until then nobody's.
+    pub(super) fn quarantined(self, quarantine: &Quarantine) -> Plan {
+        if self.facts.window.is_some() {
+            return act(Act::CloseWindow, Phase::Quarantined, Why::Releases);
+        }
+        match &self.facts.powered {
+            None => act(Act::ConfirmOff, Phase::Quarantined, Why::SwitchingOff),
+            Some(_) if self.seen.driver == Driver::None => {
+                self.off_by_hand(quarantine.since, Phase::Quarantined)
+            }
+            Some(powered) => self.switch_off(powered, Phase::Quarantined),
+        }
+    }
+
+    /// Nothing can read its power. A machine that asks what to boot runs nobody's system at that moment, and waits there.
+    fn off_by_hand(self, since: Time, phase: Phase) -> Plan {
+        if self.seen.started.is_some_and(|started| started > since) {
+            return act(Act::ConfirmOff, phase, Why::StartedAgain);
+        }
+        wait(phase, Why::SwitchOffByHand)
+    }
+}
+
+/// In hands-off nothing is sent, so what was on stays on: a release of it waits for its deadline. What was never on has
+/// nothing to wait for, nor has another installation's.
+pub(super) fn left_alone(seen: &Observed, reason: HandsOff) -> Plan {
+    let was_off = seen.facts.as_ref().is_ok_and(|facts| facts.powered.is_none());
+    let ends = match reason {
+        HandsOff::Paused => false,
+        HandsOff::Foreign => true,
+        HandsOff::Orphaned | HandsOff::UnexpectedPower | HandsOff::Conflict => was_off,
+    };
+    let why = Why::HandsOff(reason);
+    match seen.claim {
+        Claim::Released { .. } if ends => act(Act::LetGo, Phase::HandsOff, why),
+        _ => wait(Phase::HandsOff, why),
+    }
+}
+
+/// A release ends at its deadline, whatever it waits for but a pause (I-7): the Server is nobody's from then on. An attempt
+/// to switch the machine off that is under way, or the first one, is seen to its end.
+pub(super) fn within_deadline(seen: &Observed, now: Time, timings: &Timings, plan: Plan) -> Plan {
+    let Claim::Released { allocation, since } = &seen.claim else {
+        return plan;
+    };
+    let ends = match &plan.act {
+        None => {
+            let goes_on = [Why::SwitchingOff, Why::Powering, Why::HandsOff(HandsOff::Paused)];
+            !goes_on.contains(&plan.why)
+        }
+        Some(Act::Power { .. }) => seen.intent.as_ref().is_some_and(Command::is_off_unconfirmed),
+        Some(_) => false,
+    };
+    if !ends {
+        return plan;
+    }
+    // a manager that starts after the deadline asks the BMC before it gives up
+    let asks = timings.release.min(timings.off_again(1));
+    let deadline = since.after(timings.release).max(seen.since.after(asks));
+    if now < deadline {
+        let again = plan.again.map_or(deadline, |again| again.min(deadline));
+        return Plan {
+            again: Some(again),
+            ..plan
+        };
+    }
+    let known = seen.quarantine.as_ref().map(|quarantine| &quarantine.allocation);
+    let end = if known == Some(allocation) {
+        Act::LetGo
+    } else {
+        Act::Quarantine(Quarantine {
+            allocation: allocation.clone(),
+            since: now,
+        })
+    };
+    Plan {
+        act: Some(end),
+        again: None,
+        ..plan
     }
 }

@@ -40,6 +40,8 @@ pub enum Why {
     Releases,
     /// It is given back, and a human must switch it off.
     SwitchOffByHand,
+    /// It was given back, no BMC reads its power, and it asked what to boot since.
+    StartedAgain,
     /// Accepted, and its machine never reported here.
     NotRegistered,
     /// Something names it that a live look found.
@@ -148,8 +150,9 @@ impl fmt::Display for Why {
             Self::Installed => "its Node was seen",
             Self::Releases => "given back by its MetalMachine",
             Self::SwitchOffByHand => {
-                "given back by its MetalMachine, and no BMC is configured: switch it off and say so by annotation metal.sidero.dev/resume: PowerUnverified"
+                "given back by its MetalMachine, and no BMC is configured: switch it off and say so by annotation metal.sidero.dev/resume: PowerUnverified, or restart it and have it boot from the network"
             }
+            Self::StartedAgain => "given back, and it has started again since: nobody's system runs",
             Self::NotRegistered => {
                 "accepted, and its machine has not reported here: nothing is wiped before; boot it from the network"
             }

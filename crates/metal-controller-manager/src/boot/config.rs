@@ -24,7 +24,7 @@ use serde_json::json;
 
 use super::directory::{Machines, TRIES};
 use crate::claim::{Look, look};
-use crate::server::facts::boot_view;
+use crate::server::facts::{Bond, boot_view};
 
 /// What a config that goes out is recorded with.
 pub(super) struct Found {
@@ -110,7 +110,7 @@ impl Machines {
         token: Option<&str>,
         boot: Option<&Time>,
     ) -> Result<(), Refusal> {
-        let mut view = boot_view(server, &self.site, true);
+        let mut view = boot_view(server, &self.site, Bond::Bound);
         view.observed.paused |= look.paused;
         view.observed.orphaned = look.is_orphaned();
         let refuse = |why: &str| {
@@ -143,7 +143,7 @@ impl Machines {
             } if view.wipe_due_for.as_ref() == Some(allocation) => {}
             Claim::Confirmed { .. } => return refuse("its system is installed"),
             Claim::Unconfirmed(why) => return refuse(&why.to_string()),
-            Claim::None | Claim::Released { .. } => return refuse("it is given back"),
+            Claim::None | Claim::Released { .. } | Claim::Abandoned => return refuse("it is given back"),
         }
         let is_present = look
             .binding

@@ -29,7 +29,7 @@ use super::evidence::Evidence;
 use super::macs::Macs;
 use super::token::Keys;
 use super::{report, wipe};
-use crate::server::facts::{Site, boot_view};
+use crate::server::facts::{Bond, Site, boot_view};
 
 /// A Server is read, judged and written again so often when others write it meanwhile.
 pub(super) const TRIES: u32 = 5;
@@ -74,10 +74,15 @@ impl Machines {
     /// what is bound although its Server is gone: its node must not get the agent.
     fn known(&self, id: ServerId, server: Option<&Server>) -> Option<View> {
         let name = id.to_string();
-        let bound = self.bindings.get(&ObjectRef::new(&name)).is_some();
+        let bond = Bond::of(self.bindings.get(&ObjectRef::new(&name)).as_deref());
         match server {
-            Some(server) => Some(boot_view(server, &self.site, bound)),
-            None => bound.then(|| boot_view(&Server::new(&name, ServerSpec::default()), &self.site, bound)),
+            Some(server) => Some(boot_view(server, &self.site, bond)),
+            None if bond == Bond::None => None,
+            None => Some(boot_view(
+                &Server::new(&name, ServerSpec::default()),
+                &self.site,
+                bond,
+            )),
         }
     }
 

@@ -54,7 +54,7 @@ impl Machines {
             return Err(NoEnvironment::Instead(Answer::Disk(Why::Bound)).into());
         };
         let look = look(&self.client, &name).await?;
-        let mut view = boot_view(&server, &self.site, look.claim.is_bound());
+        let mut view = boot_view(&server, &self.site, look.claim.is_bound().into());
         view.observed.paused |= look.paused;
         view.observed.orphaned = look.is_orphaned();
         permit(&view, &look.claim, look.config_boots()).map_err(NoEnvironment::Instead)?;

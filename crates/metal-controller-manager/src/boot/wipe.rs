@@ -42,7 +42,7 @@ impl Machines {
         let server = self.live(id).await?.ok_or(RegisterError::Unknown(id))?;
         let bound = is_bound(&self.client, &id.to_string()).await;
         let bound = bound.map_err(|error| failed(id, &error))?;
-        let view = boot_view(&server, &self.site, bound);
+        let view = boot_view(&server, &self.site, bound.into());
         Ok((server, view))
     }
 

@@ -3,7 +3,9 @@
 use crd_types::infrastructure::{MetalMachine, ServerBinding};
 use crd_types::metal::{PxeMode, Server};
 use crd_types::names::annotations::machine::ALLOCATION;
-use crd_types::names::annotations::server::{BOOT_WINDOW, INSTALLATION, POWERED, WIPE_DONE, WIPE_DUE};
+use crd_types::names::annotations::server::{
+    BOOT_WINDOW, INSTALLATION, POWERED, QUARANTINED, WIPE_DONE, WIPE_DUE,
+};
 use crd_types::names::annotations::{RELEASE, request};
 use crd_types::names::{PROVIDER_ID_PREFIX, events, finalizers};
 use hardware_types::{BootMode, BootTarget};
@@ -75,7 +77,22 @@ impl Servers {
                 self.intents.begin(server, &intent).await?;
             }
             Act::ConfirmOff => {
-                self.writer.annotate(server, &[(POWERED, None)]).await?;
+                let facts = [(POWERED, None), (QUARANTINED, None)];
+                self.writer.annotate(server, &facts).await?;
+            }
+            Act::Unbind => self.unbind(server).await?,
+            Act::Quarantine(quarantine) => {
+                let text = quarantine.to_string();
+                self.writer
+                    .annotate(server, &[(QUARANTINED, Some(&text))])
+                    .await?;
+                let note = format!(
+                    "Release of allocation {} ended at its deadline before the machine was confirmed off: it may run still.",
+                    quarantine.allocation
+                );
+                self.events
+                    .warning(server, events::SERVER_ALLOCATION, "Release", &note)
+                    .await;
             }
             Act::LetGo => self.let_go(server).await?,
         }
@@ -163,19 +180,33 @@ impl Servers {
         if let (Some(binding), true) = (&look.binding, look.is_orphaned()) {
             let allocation = binding.annotations().get(ALLOCATION).map(String::as_str);
             let marked = self.writer.annotate(binding, &[(RELEASE, allocation)]).await?;
-            let marked = marked.as_ref().unwrap_or(binding);
-            let parameters = DeleteParams {
-                preconditions: Some(Preconditions {
-                    uid: marked.uid(),
-                    resource_version: marked.resource_version(),
-                }),
-                ..DeleteParams::default()
-            };
-            let bindings = Api::<ServerBinding>::all(self.client.clone());
-            bindings.delete(&server.name_any(), &parameters).await?;
+            self.delete(marked.as_ref().unwrap_or(binding)).await?;
         }
         let consumed = [(request::RESUME, None)];
         Ok(self.writer.annotate(server, &consumed).await?.is_some())
+    }
+
+    /// Whoever marked the ServerBinding is gone: what was to come next is done here.
+    async fn unbind(&self, server: &Server) -> Result<(), ServerError> {
+        let look = claim::look(&self.client, &server.name_any()).await?;
+        match (&look.binding, &look.claim) {
+            (Some(binding), Claim::Abandoned) => self.delete(binding).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Deletes a ServerBinding as it was read, and no namesake.
+    async fn delete(&self, binding: &ServerBinding) -> Result<(), ServerError> {
+        let parameters = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: binding.uid(),
+                resource_version: binding.resource_version(),
+            }),
+            ..DeleteParams::default()
+        };
+        let bindings = Api::<ServerBinding>::all(self.client.clone());
+        bindings.delete(&binding.name_any(), &parameters).await?;
+        Ok(())
     }
 
     /// A Server that somebody has is not gone before its ServerBinding is. Returns whether something was written.

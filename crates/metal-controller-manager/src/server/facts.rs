@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use crd_types::ConditionStatus;
+use crd_types::infrastructure::ServerBinding;
 use crd_types::metal::Server;
 use crd_types::names::{annotations, conditions};
 use hardware_types::{Mac, ServerId};
 use kube::ResourceExt as _;
+use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::Store;
 use lifecycle::boot::View;
 use lifecycle::facts::Facts;
@@ -56,9 +58,44 @@ pub(crate) fn is_foreign(server: &Server, site: &Site) -> bool {
     hands_off(&observed) == Some(HandsOff::Foreign)
 }
 
+/// How a Server is bound, as a cache has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bond {
+    /// Nobody has it.
+    None,
+    /// A ServerBinding of its name exists.
+    Bound,
+    /// It exists, is marked and is being deleted.
+    Released,
+}
+
+impl From<bool> for Bond {
+    /// Where a live look tells the rest.
+    fn from(bound: bool) -> Self {
+        if bound { Self::Bound } else { Self::None }
+    }
+}
+
+impl Bond {
+    /// By the metadata of the ServerBinding of its name.
+    pub(crate) fn of(binding: Option<&PartialObjectMeta<ServerBinding>>) -> Self {
+        let Some(binding) = binding else {
+            return Self::None;
+        };
+        let annotations = binding.annotations();
+        let mark = annotations.get(annotations::RELEASE);
+        let is_marked = mark.is_some() && mark == annotations.get(annotations::machine::ALLOCATION);
+        if is_marked && binding.metadata.deletion_timestamp.is_some() {
+            Self::Released
+        } else {
+            Self::Bound
+        }
+    }
+}
+
 /// What a boot answer is decided on. Every replica answers, and only the leader asks BMCs who they are: a machine that it
 /// found to be another one is known by the condition.
-pub(crate) fn boot_view(server: &Server, site: &Site, bound: bool) -> View {
+pub(crate) fn boot_view(server: &Server, site: &Site, bond: Bond) -> View {
     let mut identity = Identity::UNKNOWN;
     if is_left_alone_for(server, HandsOff::Conflict) {
         identity.verdict = IdentityVerdict::Contradicts;
@@ -71,7 +108,8 @@ pub(crate) fn boot_view(server: &Server, site: &Site, bound: bool) -> View {
             unexpectedly_on: is_left_alone_for(server, HandsOff::UnexpectedPower),
             ..observe(server, site, identity)
         },
-        bound,
+        bound: bond != Bond::None,
+        released: bond == Bond::Released,
         clean: is_clean(server),
         macs: macs(server).collect(),
         registered: server.spec.hardware.is_some(),

@@ -7,7 +7,7 @@ use hardware_types::inventory::Disk;
 use hardware_types::wipe::{Certificate, DiskResult, DiskWipe, Erased};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time as ApiTime;
 use kube::ResourceExt as _;
-use lifecycle::facts::Facts;
+use lifecycle::facts::{Facts, Quarantine};
 use lifecycle::power::Intent;
 use lifecycle::server::{Command, Driver, Observed, Wipe};
 use lifecycle::{Time, wipe};
@@ -38,6 +38,12 @@ pub(crate) fn facts(server: &Server) -> Result<Facts, String> {
         powered: server.annotations().get(keys::POWERED).cloned(),
         window: read(server, keys::BOOT_WINDOW)?,
     })
+}
+
+/// How its last release ended, if that was not well.
+pub(crate) fn quarantine(server: &Server) -> Option<Quarantine> {
+    let text = server.annotations().get(keys::QUARANTINED)?;
+    Some(text.as_str().into())
 }
 
 /// Its own agent reported it to these boot services, as the API server keeps it.
@@ -104,6 +110,7 @@ pub(crate) fn observed(
         registered: is_registered(server),
         marked_clean: facts.as_ref().is_ok_and(|facts| is_marked_clean(server, facts)),
         facts,
+        quarantine: quarantine(server),
         cordoned: server.spec.cordoned == Some(true),
         driver: driver(server, report),
         intent: intent.map(|intent| Command {
@@ -117,6 +124,9 @@ pub(crate) fn observed(
         } else {
             asked(server)
         },
+        started: boot
+            .and_then(|boot| boot.ipxe.as_ref())
+            .map(|seen| time(&seen.at)),
         agent: boot
             .and_then(|boot| boot.agent.as_ref())
             .map(|seen| time(&seen.at))

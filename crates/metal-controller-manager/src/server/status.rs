@@ -63,6 +63,7 @@ pub(crate) fn status(seen: &Seen<'_>) -> ServerStatus {
     let conditions = [
         reachable(seen, &before),
         hands_off(seen),
+        quarantined(seen),
         power_command(seen),
         power_cycle(seen),
         booted(seen),
@@ -99,6 +100,7 @@ fn phase(phase: Phase) -> crd_types::metal::Phase {
         Phase::Provisioning => Word::Provisioning,
         Phase::Provisioned => Word::Provisioned,
         Phase::Releasing => Word::Releasing,
+        Phase::Quarantined => Word::Quarantined,
         Phase::HandsOff => Word::HandsOff,
         Phase::Error => Word::Error,
     }
@@ -296,6 +298,22 @@ fn hands_off(seen: &Seen<'_>) -> Option<Condition> {
         ConditionStatus::True,
         reason.reason(),
         reason.to_string(),
+    ))
+}
+
+/// Its last release ended without having been confirmed.
+fn quarantined(seen: &Seen<'_>) -> Option<Condition> {
+    let quarantine = super::observed::quarantine(seen.server)?;
+    let message = format!(
+        "allocation {} ended at the release deadline before the machine was confirmed off: it may run its system still, and nobody gets it; it is switched off as soon as that can be, and then wiped",
+        quarantine.allocation
+    );
+    Some(make(
+        seen,
+        names::QUARANTINED,
+        ConditionStatus::True,
+        names::POWER_OFF_UNCONFIRMED,
+        message,
     ))
 }
 

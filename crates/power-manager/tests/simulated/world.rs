@@ -126,6 +126,7 @@ const ROOMY: Timings = Timings {
     boot: Duration::ZERO,
     agent_grace: Duration::ZERO,
     window: Duration::ZERO,
+    release: Duration::ZERO,
 };
 
 /// Deadlines for tests that wait until one has passed.

@@ -1,6 +1,6 @@
 //! How MetalMachines of a real Cluster API take Servers and give them back. Machines and Nodes are played by the tests.
 
-mod site;
+pub(crate) mod site;
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use serde_json::json;
 use testbed::Bed;
 
-use self::site::{ALLOCATION, Site, condition};
+use self::site::{ALLOCATION, BY_HAND, Site, condition};
 use crate::environments::{Mirror, until_ready};
 use crate::power::lab::{A, Lab};
 use crate::shell::kubectl;
@@ -16,9 +16,8 @@ use crate::shell::kubectl;
 const SOON: Duration = Duration::from_mins(1);
 const WIPE_DUE: &str = "metal.sidero.dev/wipe-due";
 const WINDOW: &str = "metal.sidero.dev/boot-window";
-const POWERED: &str = "metal.sidero.dev/powered";
-/// A Server that has no machine and no BMC.
-const BY_HAND: &str = "0b5a6f0e-51c2-4c7e-9d43-6c1f5c1c00aa";
+/// Another one, which the observer does not watch: its ServerBinding is taken away by force.
+const ROBBED: &str = "0b5e0000-0000-4000-8000-0000000000aa";
 
 pub(crate) async fn a_machine_that_is_taken_is_switched_on_and_given_back_off(
     bed: &Bed,
@@ -181,25 +180,15 @@ pub(crate) async fn of_two_metal_machines_one_gets_the_server_and_the_other_says
     })
     .await?;
     ensure!(site.binding(BY_HAND).await?.is_some());
-    kubectl(
-        bed,
-        &[
-            "annotate",
-            "server",
-            BY_HAND,
-            "metal.sidero.dev/resume=PowerUnverified",
-        ],
-    )?;
+    site.resume("PowerUnverified")?;
     site.until_gone(&winner).await?;
     ensure!(site.binding(BY_HAND).await?.is_none());
     site.delete_cluster("two").await?;
     site.end().await
 }
 
-pub(crate) async fn a_binding_that_was_lost_is_made_again_and_one_that_is_deleted_by_hand_stays(
-    bed: &Bed,
-) -> anyhow::Result<()> {
-    let site = Site::start_by_hand(bed, "lost", BY_HAND).await?;
+pub(crate) async fn a_binding_that_was_lost_is_made_again(bed: &Bed) -> anyhow::Result<()> {
+    let site = Site::start_by_hand(bed, "lost", ROBBED).await?;
     site.class(None).await?;
     site.cluster("lost", &["lost"]).await?;
     let before = site.until_taken("lost").await?;
@@ -207,45 +196,25 @@ pub(crate) async fn a_binding_that_was_lost_is_made_again_and_one_that_is_delete
         object.metadata.annotations.clone().unwrap_or_default()[ALLOCATION].clone()
     };
     // lost with all that held it
-    let old = site.binding(BY_HAND).await?.context("bound")?.metadata.uid;
+    let old = site.binding(ROBBED).await?.context("bound")?.metadata.uid;
     kubectl(
         bed,
         &[
             "patch",
             "serverbinding",
-            BY_HAND,
+            ROBBED,
             "--type=merge",
             "-p",
             r#"{"metadata":{"finalizers":null}}"#,
         ],
     )?;
-    kubectl(bed, &["delete", "serverbinding", BY_HAND, "--wait=false"])?;
+    kubectl(bed, &["delete", "serverbinding", ROBBED, "--wait=false"])?;
     let binding = site
-        .until_binding(BY_HAND, "it is there again", |binding| {
-            binding.metadata.uid != old
-        })
+        .until_binding(ROBBED, "it is there again", |binding| binding.metadata.uid != old)
         .await?;
     ensure!(id(&binding) == id(&before));
-    // deleted by hand: it stays, and so does the machine
-    kubectl(bed, &["delete", "serverbinding", BY_HAND, "--wait=false"])?;
-    site.until_reason("lost", "ServerTaken", "BindingDeleted").await?;
-    site.until_server(BY_HAND, "it is on still, as far as is known", |server| {
-        let annotations = server.metadata.annotations.clone().unwrap_or_default();
-        annotations.contains_key(POWERED) && server.data["status"]["phase"] == "Releasing"
-    })
-    .await?;
-    ensure!(site.binding(BY_HAND).await?.is_some());
-    // the way out
     site.delete_machine("lost").await?;
-    kubectl(
-        bed,
-        &[
-            "annotate",
-            "server",
-            BY_HAND,
-            "metal.sidero.dev/resume=PowerUnverified",
-        ],
-    )?;
+    site.resume("PowerUnverified")?;
     site.until_gone("lost").await?;
     site.delete_cluster("lost").await?;
     site.end().await
@@ -290,8 +259,7 @@ pub(crate) async fn a_server_whose_metal_machine_vanished_is_left_alone_until_a_
             })
             .await?;
         }
-        let resume = format!("metal.sidero.dev/resume={word}");
-        kubectl(bed, &["annotate", "server", BY_HAND, &resume])?;
+        site.resume(word)?;
     }
     site.until_server_gone(BY_HAND).await?;
     ensure!(site.binding(BY_HAND).await?.is_none());
@@ -324,17 +292,7 @@ pub(crate) async fn a_pause_stops_taking_and_giving_back(bed: &Bed) -> anyhow::R
     )?;
     site.until_taken("pause").await?;
     // a Cluster that is paused gives nothing back
-    kubectl(
-        bed,
-        &[
-            "patch",
-            "cluster",
-            "pause",
-            "--type=merge",
-            "-p",
-            r#"{"spec":{"paused":true}}"#,
-        ],
-    )?;
+    site.pause_cluster("pause", true)?;
     site.until_reason("pause", "Paused", "Paused").await?;
     kubectl(bed, &["delete", "metalmachine", "pause", "--wait=false"])?;
     site.until_server(BY_HAND, "it is left alone", |server| {
@@ -346,26 +304,8 @@ pub(crate) async fn a_pause_stops_taking_and_giving_back(bed: &Bed) -> anyhow::R
         binding.metadata.deletion_timestamp.is_none(),
         "released in a pause"
     );
-    kubectl(
-        bed,
-        &[
-            "patch",
-            "cluster",
-            "pause",
-            "--type=merge",
-            "-p",
-            r#"{"spec":{"paused":false}}"#,
-        ],
-    )?;
-    kubectl(
-        bed,
-        &[
-            "annotate",
-            "server",
-            BY_HAND,
-            "metal.sidero.dev/resume=PowerUnverified",
-        ],
-    )?;
+    site.pause_cluster("pause", false)?;
+    site.resume("PowerUnverified")?;
     site.until_gone("pause").await?;
     site.delete_cluster("pause").await?;
     site.end().await

@@ -22,6 +22,7 @@ mod observer;
 mod played;
 mod power;
 mod registration;
+mod releases;
 mod runs;
 mod shell;
 mod waits;
@@ -72,9 +73,14 @@ fn main() {
             the_class_any_comes_back_and_has_no_qualifiers, a_selector_without_meaning_is_named_and_changes_nothing;
         alone claims: a_machine_that_is_taken_is_switched_on_and_given_back_off,
             of_two_metal_machines_one_gets_the_server_and_the_other_says_why_not,
-            a_binding_that_was_lost_is_made_again_and_one_that_is_deleted_by_hand_stays,
+            a_binding_that_was_lost_is_made_again,
             a_server_whose_metal_machine_vanished_is_left_alone_until_a_human_releases_it,
             a_pause_stops_taking_and_giving_back;
+        alone releases: what_nothing_confirms_ends_at_the_deadline_and_off_arrives_once_the_bmc_is_back,
+            a_binding_that_is_deleted_by_hand_changes_nothing_until_its_machine_is_deleted,
+            a_machine_that_never_had_a_server_goes_at_once_unless_its_cluster_is_paused,
+            a_server_is_given_back_though_its_machine_object_is_gone,
+            a_marked_binding_whose_metal_machine_is_gone_is_deleted_and_a_boot_ends_the_release;
         alone lab: a_machine_gets_an_address_from_the_site, a_lab_belongs_to_its_run_and_can_be_made_again;
         beside runs: a_killed_run_is_cleaned_up_by_the_next, a_run_ends_without_a_trace_beside_another;
         beside waits: a_failed_wait_shows_objects_conditions_and_logs, the_written_kubeconfigs_work_from_a_terminal;

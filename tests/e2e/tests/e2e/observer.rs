@@ -12,6 +12,8 @@ use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 use testbed::{Bed, Object, Place, Scope, observer};
 
+use crate::shell::kubectl;
+
 const METAL: &str = "metal.sidero.dev/v1alpha2";
 const INFRASTRUCTURE: &str = "infrastructure.cluster.x-k8s.io/v1alpha3";
 /// Past the observer's window and what it allows for commands in flight.
@@ -20,13 +22,14 @@ const SOON: Duration = Duration::from_secs(20);
 const CONTROL: u16 = 6201;
 
 /// What is violated on which Server; its name begins as those of all Servers on which tests do such things.
-const PLANTED: [(&str, &str); 7] = [
+const PLANTED: [(&str, &str); 8] = [
     ("I-1", "0b5e0000-0000-4000-8000-000000000001"),
     ("I-2", "0b5e0000-0000-4000-8000-000000000002"),
     ("I-3", "0b5e0000-0000-4000-8000-000000000003"),
     ("I-4", "0b5e0000-0000-4000-8000-000000000004"),
     ("I-6", "0b5e0000-0000-4000-8000-000000000006"),
     ("I-10", "0b5e0000-0000-4000-8000-000000000010"),
+    ("I-11", "0b5e0000-0000-4000-8000-000000000011"),
     ("I-13", "0b5e0000-0000-4000-8000-000000000013"),
 ];
 /// Two MetalMachines that have the Server of I-3.
@@ -40,7 +43,7 @@ pub(crate) async fn each_planted_violation_is_reported_by_its_name(bed: &Bed) ->
         .map(|(_, name)| *name)
         .chain([ANOTHER])
         .map(|name| Object::cluster(METAL, "Server", name))
-        .chain([Object::cluster(INFRASTRUCTURE, "ServerBinding", server("I-2"))])
+        .chain(["I-2", "I-11"].map(|of| Object::cluster(INFRASTRUCTURE, "ServerBinding", server(of))))
         .chain(OWNERS.map(|name| Object::namespaced(INFRASTRUCTURE, "MetalMachine", "default", name)))
         .collect();
     let observer = bed.observe(Scope::Planted).await?;
@@ -52,10 +55,12 @@ pub(crate) async fn each_planted_violation_is_reported_by_its_name(bed: &Bed) ->
         create(bed, name, Some(port(invariant)), invariant != "I-1").await?;
     }
     create(bed, ANOTHER, None, false).await?;
-    let binding = json!({"apiVersion": INFRASTRUCTURE, "kind": "ServerBinding",
-        "metadata": {"name": server("I-2")},
-        "spec": {"metalMachineRef": {"kind": "MetalMachine", "namespace": "default", "name": "somebody"}}});
-    bed.apply(&binding.to_string()).await?;
+    for (invariant, finalizers) in [("I-2", json!([])), ("I-11", json!(["metal.sidero.dev/release"]))] {
+        let binding = json!({"apiVersion": INFRASTRUCTURE, "kind": "ServerBinding",
+            "metadata": {"name": server(invariant), "finalizers": finalizers},
+            "spec": {"metalMachineRef": {"kind": "MetalMachine", "namespace": "default", "name": invariant}}});
+        bed.apply(&binding.to_string()).await?;
+    }
     ensure!(observer.violations().is_empty(), "nothing was violated yet");
 
     let manager = bed.manager_client().await?;
@@ -70,6 +75,27 @@ pub(crate) async fn each_planted_violation_is_reported_by_its_name(bed: &Bed) ->
     let done =
         json!({"id": "r1", "action": "on", "stage": "on", "entered": 0, "attempt": 1, "outcome": "done"});
     status(&manager, "I-10", json!({ "powerIntent": done })).await?;
+    // without a mark: first off, then let go
+    let binding = Object::cluster(INFRASTRUCTURE, "ServerBinding", server("I-11"));
+    let powered = json!({"metadata": {"annotations": {"metal.sidero.dev/powered": "w-1"}}});
+    servers(&manager)
+        .patch(server("I-11"), &PatchParams::default(), &Patch::Merge(powered))
+        .await?;
+    binding.delete(bed.client()).await?;
+    // it is off: the BMC refuses, and got the command
+    ipmitool(bed, "I-11", &["power", "off"]).ok();
+    let free = r#"{"metadata":{"finalizers":null}}"#;
+    kubectl(
+        bed,
+        &[
+            "patch",
+            "serverbinding",
+            server("I-11"),
+            "--type=merge",
+            "-p",
+            free,
+        ],
+    )?;
     ipmitool(bed, "I-1", &["power", "cycle"]).ok();
     ipmitool(bed, "I-6", &["power", "on"])?;
     bed.wait_for("all violations are found", FOUND, &objects, || async {
@@ -101,6 +127,7 @@ pub(crate) async fn each_planted_violation_is_reported_by_its_name(bed: &Bed) ->
             "{invariant} {name}: {verdict}"
         );
     }
+    ensure!(verdict.contains("was let go"), "{verdict}");
     drop(simulator);
     for object in objects {
         object.delete(bed.client()).await?;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use hardware_types::{PowerState, ServerId};
 use kube::ResourceExt as _;
 use kube::api::DynamicObject;
-use lifecycle::invariant::Fact;
+use lifecycle::invariant::{Fact, Hold};
 use lifecycle::{HandsOff, IdentityVerdict};
 use serde_json::Value;
 
@@ -145,11 +145,9 @@ impl Known {
     }
 
     fn binding(&mut self, server: ServerId, object: Option<&DynamicObject>) -> Vec<Fact> {
-        let mut facts = vec![Fact::Bound(server, object.is_some())];
-        let kept = object.filter(|binding| {
-            let is_marked = binding.annotations().contains_key("metal.sidero.dev/release");
-            binding.metadata.deletion_timestamp.is_none() && !is_marked
-        });
+        let hold = object.map(hold).unwrap_or_default();
+        let mut facts = vec![Fact::Bound(server, object.is_some()), Fact::Held(server, hold)];
+        let kept = object.filter(|_| !hold.deleted && !hold.marked);
         match kept.map(|binding| &binding.data["spec"]["metalMachineRef"]) {
             Some(owner) => {
                 let owner = format!("{}/{}", owner["namespace"], owner["name"]);
@@ -288,8 +286,23 @@ fn stored(id: ServerId, object: &DynamicObject) -> Vec<Fact> {
         Fact::HasDriver(id, spec["bmc"].is_object()),
         Fact::HadAgent(id, by_agent),
         Fact::Powered(id, annotation("powered")),
+        Fact::Quarantined(id, annotation("quarantined").is_some()),
         Fact::WipeDue(id, number(object, "wipe-due").unwrap_or_default()),
     ]
+}
+
+/// How it stands with a ServerBinding.
+fn hold(binding: &DynamicObject) -> Hold {
+    let annotations = binding.annotations();
+    let mark = annotations.get("metal.sidero.dev/release");
+    Hold {
+        holds: binding
+            .finalizers()
+            .iter()
+            .any(|finalizer| finalizer == "metal.sidero.dev/release"),
+        marked: mark.is_some() && mark == annotations.get("metal.sidero.dev/allocation"),
+        deleted: binding.metadata.deletion_timestamp.is_some(),
+    }
 }
 
 /// The number with which an annotation of ours begins.

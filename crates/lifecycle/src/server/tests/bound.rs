@@ -20,8 +20,35 @@ fn claimed(installed: bool) -> Claim {
     }
 }
 
+/// Given back at second 250.
 fn released() -> Claim {
-    Claim::Released { allocation: A.into() }
+    Claim::Released {
+        allocation: A.into(),
+        since: at(250),
+    }
+}
+
+/// The record that its release ended so.
+fn quarantine(since: u64) -> Quarantine {
+    Quarantine {
+        allocation: A.into(),
+        since: at(since),
+    }
+}
+
+/// Second 250, and the release deadline.
+fn deadline() -> u64 {
+    250 + timings().release.as_secs()
+}
+
+/// Given back at second 250, on by the will of its claim.
+fn giving_back(driver: Driver) -> Observed {
+    Observed {
+        claim: released(),
+        facts: Ok(due_for(A, Some(W), None)),
+        driver,
+        ..taken()
+    }
 }
 
 fn due_for(allocation: &str, powered: Option<&str>, window: Option<u64>) -> Facts {
@@ -185,4 +212,140 @@ fn what_was_given_back_is_wiped_next() {
     // a window of the allocation that is over closes first
     seen.facts = Ok(due_for(A, None, Some(100)));
     assert_eq!(step(&seen, 400).act, Some(Act::CloseWindow));
+}
+
+#[test]
+fn a_release_that_is_not_confirmed_ends_at_its_deadline_and_the_server_is_barred_until_it_is() {
+    let mut seen = giving_back(Driver::Silent);
+    let plan = step(&seen, 300);
+    assert_eq!(
+        (plan.act, plan.why, plan.again),
+        (None, Why::BmcSilent, Some(at(deadline())))
+    );
+    // recorded first, then let go
+    let plan = step(&seen, deadline());
+    assert_eq!(plan.act, Some(Act::Quarantine(quarantine(deadline()))));
+    seen.quarantine = Some(quarantine(deadline()));
+    assert_eq!(step(&seen, deadline() + 1).act, Some(Act::LetGo));
+    // nobody has it, and it is still to be switched off, as soon as that can be
+    seen.claim = Claim::None;
+    let plan = step(&seen, deadline() + 2);
+    assert_eq!(
+        (plan.act, plan.phase, plan.why),
+        (None, Phase::Quarantined, Why::BmcSilent)
+    );
+    seen.driver = on();
+    let plan = step(&seen, deadline() + 99_999);
+    assert_eq!(plan.act, power("w-1-end-1", PowerAction::Off, false));
+    let late = deadline() + 100_000;
+    seen.intent = sent("w-1-end-1", PowerAction::Off, late, Some(LATE));
+    assert_eq!(step(&seen, late + 1).why, Why::OffUnconfirmed);
+    let again = late + timings().off_again(1).as_secs();
+    assert_eq!(
+        step(&seen, again).act,
+        power("w-1-end-2", PowerAction::Off, false)
+    );
+    seen.intent = sent("w-1-end-2", PowerAction::Off, again, Some(Outcome::Done));
+    seen.driver = off();
+    assert_eq!(step(&seen, again + 5).act, Some(Act::ConfirmOff));
+    // then it is wiped as any other
+    seen.quarantine = None;
+    seen.facts = Ok(due_for(A, None, None));
+    assert_eq!(step(&seen, again + 6).act, Some(Act::OpenWindow(Purpose::Agent)));
+}
+
+#[test]
+fn the_deadline_ends_no_attempt_that_is_under_way_and_not_the_first_one() {
+    let mut seen = giving_back(on());
+    let late = deadline() + 99;
+    let first = power("w-1-end-1", PowerAction::Off, false);
+    assert_eq!(step(&seen, late).act, first);
+    seen.intent = sent("w-1-end-1", PowerAction::Off, late, None);
+    let plan = step(&seen, late);
+    assert_eq!((plan.act, plan.why), (None, Why::SwitchingOff));
+    seen.intent = sent("00ff", PowerAction::On, late, None);
+    assert_eq!(step(&seen, late).why, Why::Powering);
+    seen.intent = sent("w-1-end-1", PowerAction::Off, 300, Some(LATE));
+    assert_eq!(
+        step(&seen, late).act,
+        Some(Act::Quarantine(quarantine(late))),
+        "it was tried"
+    );
+    seen.intent = sent("w-1-end-1", PowerAction::Off, 300, Some(Outcome::Done));
+    assert_eq!(step(&seen, late).act, Some(Act::ConfirmOff));
+    // a manager that starts late has not asked the BMC yet
+    let mut seen = giving_back(Driver::Silent);
+    seen.since = at(late);
+    let asks = timings().off_again(1).as_secs();
+    assert_eq!(step(&seen, late).again, Some(at(late + asks)));
+    assert_eq!(
+        step(&seen, late + asks).act,
+        Some(Act::Quarantine(quarantine(late + asks)))
+    );
+}
+
+#[test]
+fn in_hands_off_a_release_sends_nothing_and_only_a_pause_keeps_it_for_ever() {
+    let left_alone = |reason: HandsOff| {
+        let mut seen = giving_back(on());
+        match reason {
+            HandsOff::Paused => seen.gate.paused = true,
+            HandsOff::Foreign => seen.gate.installation = Some("elsewhere".into()),
+            _ => seen.gate.identity = IdentityVerdict::Contradicts,
+        }
+        seen
+    };
+    let quarantined = Some(Act::Quarantine(quarantine(deadline())));
+    for (reason, before, at_deadline) in [
+        (HandsOff::Paused, None, None),
+        (HandsOff::Foreign, Some(Act::LetGo), Some(Act::LetGo)),
+        (HandsOff::Conflict, None, quarantined),
+    ] {
+        let seen = left_alone(reason);
+        let plan = step(&seen, 300);
+        assert_eq!((plan.act, plan.phase), (before, Phase::HandsOff));
+        assert_eq!(step(&seen, deadline()).act, at_deadline);
+    }
+    // what was never on has nothing to wait for
+    let mut seen = left_alone(HandsOff::Conflict);
+    seen.facts = Ok(due_for(A, None, None));
+    assert_eq!(step(&seen, 300).act, Some(Act::LetGo));
+    // nor does a fact that nobody can read keep it
+    seen = giving_back(on());
+    seen.facts = Err("x".into());
+    assert_eq!(step(&seen, 300).act, None);
+    assert_eq!(
+        step(&seen, deadline()).act,
+        Some(Act::Quarantine(quarantine(deadline())))
+    );
+}
+
+#[test]
+fn without_a_driver_a_release_ends_when_the_machine_starts_again() {
+    let mut seen = giving_back(Driver::None);
+    for (started, act) in [
+        (None, None),
+        (Some(200), None),
+        (Some(250), None),
+        (Some(251), Some(Act::ConfirmOff)),
+    ] {
+        seen.started = started.map(at);
+        assert_eq!(step(&seen, 300).act, act, "{started:?}");
+    }
+    // past the deadline it counts from then on
+    seen.claim = Claim::None;
+    seen.quarantine = Some(quarantine(deadline()));
+    assert_eq!(step(&seen, deadline() + 9).why, Why::SwitchOffByHand);
+    seen.started = Some(at(deadline() + 5));
+    assert_eq!(step(&seen, deadline() + 9).act, Some(Act::ConfirmOff));
+}
+
+#[test]
+fn a_binding_that_was_marked_by_one_that_is_gone_is_deleted() {
+    let mut seen = giving_back(on());
+    seen.claim = Claim::Abandoned;
+    let plan = step(&seen, 300);
+    assert_eq!((plan.act, plan.phase), (Some(Act::Unbind), Phase::Releasing));
+    seen.gate.paused = true;
+    assert_eq!(step(&seen, 300).act, None);
 }

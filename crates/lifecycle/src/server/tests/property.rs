@@ -11,7 +11,10 @@ fn any_claim() -> impl Strategy<Value = Claim> {
         allocation: A.into(),
         installed,
     };
-    let released = Claim::Released { allocation: A.into() };
+    let released = Claim::Released {
+        allocation: A.into(),
+        since: at(1000),
+    };
     let claims = [
         Claim::None,
         Claim::None,
@@ -19,6 +22,7 @@ fn any_claim() -> impl Strategy<Value = Claim> {
         confirmed(false),
         confirmed(true),
         released,
+        Claim::Abandoned,
     ];
     prop::sample::select(claims.to_vec())
 }
@@ -77,7 +81,8 @@ fn any_intent() -> impl Strategy<Value = Option<Command>> {
 
 fn any_observed() -> impl Strategy<Value = Observed> {
     let flags = prop::array::uniform6(any::<bool>());
-    let claim = (any_claim(), 0..5_u32);
+    let quarantine = prop::option::of((prop::sample::select(vec![A, "a-0"]), 0..3000_u64));
+    let claim = (any_claim(), 0..5_u32, quarantine);
     let drivers = [
         Driver::None,
         Driver::Silent,
@@ -95,11 +100,11 @@ fn any_observed() -> impl Strategy<Value = Observed> {
         claim,
         driver,
         wipe,
-        time(),
-        time(),
+        (time(), time(), time()),
     )
         .prop_map(
-            |(facts, intent, flags, (claim, config_boots), driver, wipe, asked, agent)| {
+            |(facts, intent, flags, (claim, config_boots, quarantine), driver, wipe, times)| {
+                let (asked, started, agent) = times;
                 let mut seen = accepted();
                 [
                     seen.gate.accepted,
@@ -125,7 +130,12 @@ fn any_observed() -> impl Strategy<Value = Observed> {
                     config_boots,
                     intent,
                     driver,
+                    quarantine: quarantine.map(|(allocation, since)| Quarantine {
+                        allocation: allocation.into(),
+                        since: at(since),
+                    }),
                     asked,
+                    started,
                     agent,
                     ..seen
                 }
@@ -144,12 +154,14 @@ proptest! {
         let is_free = seen.claim == Claim::None;
         let is_taken = matches!(seen.claim, Claim::Confirmed { installed: false, .. });
         let is_released = matches!(seen.claim, Claim::Released { .. });
+        let is_past = now >= 1000 + timings().release.as_secs();
         let may_touch = seen.gate.accepted && ours && (is_free || is_taken || is_released);
         let is_for_it = facts.wipe_due.as_ref().is_some_and(|due| due.allocation.as_deref() == Some(A));
         let ended = seen.intent.as_ref().and_then(|intent| intent.outcome);
         match &plan.act {
             // what no machine notices
-            Some(Act::CloseWindow | Act::LetGo | Act::ConfirmOff) => prop_assert!(ours),
+            Some(Act::CloseWindow | Act::ConfirmOff | Act::Unbind) => prop_assert!(ours),
+            Some(Act::LetGo | Act::Quarantine(_)) => prop_assert!(is_released && !seen.gate.paused),
             // I-1, I-2, I-5: nothing else than claiming it
             Some(act) if !may_touch => prop_assert_eq!(act, &Act::Claim),
             Some(Act::RaiseWipe { generation, allocation: None }) => {
@@ -196,16 +208,25 @@ proptest! {
             Some(Act::ConfirmOff) => prop_assert!(
                 ended == Some(Outcome::Done)
                     && seen.intent.as_ref().is_some_and(|intent| intent.action == PowerAction::Off)
+                    || seen.driver == Driver::None && seen.started > Some(at(0))
+                    || facts.powered.is_none() && seen.quarantine.is_some()
             ),
             // I-11
-            Some(Act::LetGo) => prop_assert!(is_released && facts.powered.is_none() && facts.window.is_none()),
+            Some(Act::LetGo) => prop_assert!(
+                facts.powered.is_none() || is_past && seen.quarantine.as_ref().is_some_and(|known| known.allocation == A)
+            ),
+            Some(Act::Quarantine(_)) => prop_assert!(is_past && facts.powered.is_some()),
+            // I-7
+            None if is_released && is_past && !seen.gate.paused => {
+                prop_assert!([Why::SwitchingOff, Why::Powering].contains(&plan.why), "{:?}", plan);
+            }
             _ => {}
         }
         if plan.phase == Phase::Available {
             let by_hand = seen.marked_clean && !seen.registered && facts.knows_no_wipe();
             prop_assert!(facts.is_clean() || by_hand);
             prop_assert!(seen.driver == Driver::None || (seen.driver == off() && (facts.powered.is_none() || by_hand)));
-            prop_assert!(may_touch && is_free && !seen.cordoned);
+            prop_assert!(may_touch && is_free && !seen.cordoned && seen.quarantine.is_none());
         }
         prop_assert!(!plan.why.to_string().is_empty());
         // it never asks to look again at once: that would spin

@@ -13,11 +13,13 @@ use crate::shell::kubectl;
 const METAL: &str = "metal.sidero.dev/v1alpha2";
 const INFRASTRUCTURE: &str = "infrastructure.cluster.x-k8s.io/v1alpha3";
 const CLUSTER: &str = "cluster.x-k8s.io/v1beta2";
-pub(super) const ALLOCATION: &str = "metal.sidero.dev/allocation";
+pub(crate) const ALLOCATION: &str = "metal.sidero.dev/allocation";
 /// Cluster API looks again at what it does not watch every 10 s here.
 const SOON: Duration = Duration::from_secs(90);
 const CAPS_PORT: u16 = 9460;
 const METAL_PORT: u16 = 9462;
+/// A Server that has no machine and no BMC.
+pub(crate) const BY_HAND: &str = "0b5a6f0e-51c2-4c7e-9d43-6c1f5c1c00aa";
 /// Short, so that the tests are; the proportions are those of the defaults.
 const FLAGS: [&str; 3] = [
     "--leader-elect-lease-duration=4s",
@@ -25,7 +27,7 @@ const FLAGS: [&str; 3] = [
     "--leader-elect-retry-period=500ms",
 ];
 
-pub(super) struct Site<'a> {
+pub(crate) struct Site<'a> {
     bed: &'a Bed,
     /// Names class and cluster.
     name: &'static str,
@@ -35,7 +37,7 @@ pub(super) struct Site<'a> {
 }
 
 /// Status and message of a condition.
-pub(super) fn condition(object: &DynamicObject, kind: &str) -> (String, String, String) {
+pub(crate) fn condition(object: &DynamicObject, kind: &str) -> (String, String, String) {
     let conditions = object.data["status"]["conditions"].as_array();
     let found = conditions
         .into_iter()
@@ -52,7 +54,7 @@ pub(super) fn condition(object: &DynamicObject, kind: &str) -> (String, String, 
 
 impl<'a> Site<'a> {
     /// With CAPS; the other manager is the caller's.
-    pub(super) async fn start(
+    pub(crate) async fn start(
         bed: &'a Bed,
         name: &'static str,
         server: &'static str,
@@ -81,7 +83,7 @@ impl<'a> Site<'a> {
     }
 
     /// With both managers and a Server without a BMC that a human offers.
-    pub(super) async fn start_by_hand(
+    pub(crate) async fn start_by_hand(
         bed: &'a Bed,
         name: &'static str,
         server: &'static str,
@@ -98,7 +100,7 @@ impl<'a> Site<'a> {
     }
 
     /// Says of a Server that never had an agent that it is clean, and waits until it is offered.
-    pub(super) async fn offer(&self, server: &str) -> anyhow::Result<()> {
+    pub(crate) async fn offer(&self, server: &str) -> anyhow::Result<()> {
         let label = format!("claims={}", self.name);
         kubectl(self.bed, &["label", "server", server, &label])?;
         let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("metal.sidero.dev", "v1alpha2", "Server"));
@@ -113,7 +115,7 @@ impl<'a> Site<'a> {
     }
 
     /// The ServerClass of the test's one Server.
-    pub(super) async fn class(&self, environment: Option<&str>) -> anyhow::Result<()> {
+    pub(crate) async fn class(&self, environment: Option<&str>) -> anyhow::Result<()> {
         let mut class = json!({
             "apiVersion": METAL, "kind": "ServerClass", "metadata": { "name": format!("claims-{}", self.name) },
             "spec": {
@@ -128,7 +130,7 @@ impl<'a> Site<'a> {
     }
 
     /// A Cluster with these stand-alone control-plane Machines, each with a MetalMachine of its name.
-    pub(super) async fn cluster(&self, name: &str, machines: &[&str]) -> anyhow::Result<()> {
+    pub(crate) async fn cluster(&self, name: &str, machines: &[&str]) -> anyhow::Result<()> {
         let inside = self.bed.run().network().inside().to_string();
         let mut objects = vec![
             json!({
@@ -177,23 +179,23 @@ impl<'a> Site<'a> {
         self.bed.apply(&yaml.join("\n---\n")).await.map(drop)
     }
 
-    pub(super) async fn machine(&self, name: &str) -> anyhow::Result<DynamicObject> {
+    pub(crate) async fn machine(&self, name: &str) -> anyhow::Result<DynamicObject> {
         let machine = metal_machine(name).get(self.bed.client()).await?;
         machine.with_context(|| format!("no MetalMachine {name}"))
     }
 
-    pub(super) async fn server(&self, name: &str) -> anyhow::Result<DynamicObject> {
+    pub(crate) async fn server(&self, name: &str) -> anyhow::Result<DynamicObject> {
         let server = Object::cluster(METAL, "Server", name)
             .get(self.bed.client())
             .await?;
         server.with_context(|| format!("no Server {name}"))
     }
 
-    pub(super) async fn binding(&self, server: &str) -> anyhow::Result<Option<DynamicObject>> {
+    pub(crate) async fn binding(&self, server: &str) -> anyhow::Result<Option<DynamicObject>> {
         binding(server).get(self.bed.client()).await
     }
 
-    pub(super) async fn until_taken(&self, name: &str) -> anyhow::Result<DynamicObject> {
+    pub(crate) async fn until_taken(&self, name: &str) -> anyhow::Result<DynamicObject> {
         self.bed
             .wait_for(
                 &format!("MetalMachine {name} has a Server"),
@@ -208,7 +210,7 @@ impl<'a> Site<'a> {
     }
 
     /// The one that has a Server, and the other one.
-    pub(super) async fn until_one_of(&self, a: &str, b: &str) -> anyhow::Result<(String, String)> {
+    pub(crate) async fn until_one_of(&self, a: &str, b: &str) -> anyhow::Result<(String, String)> {
         let both = [metal_machine(a), metal_machine(b)];
         self.bed
             .wait_for("one of both has a Server", SOON, &both, || async {
@@ -227,19 +229,30 @@ impl<'a> Site<'a> {
     }
 
     /// Waits until the condition has this reason; returns its message.
-    pub(super) async fn until_reason(&self, name: &str, kind: &str, reason: &str) -> anyhow::Result<String> {
+    pub(crate) async fn until_reason(&self, name: &str, kind: &str, reason: &str) -> anyhow::Result<String> {
+        self.until_message(name, kind, reason, "").await
+    }
+
+    /// Waits until the condition has this reason, and a message with this text; returns the message.
+    pub(crate) async fn until_message(
+        &self,
+        name: &str,
+        kind: &str,
+        reason: &str,
+        text: &str,
+    ) -> anyhow::Result<String> {
         let what = format!("{kind} of MetalMachine {name} is {reason}");
         let concerned = [metal_machine(name), Object::cluster(METAL, "Server", self.server)];
         self.bed
             .wait_for(&what, SOON, &concerned, || async {
                 let found = self.machine(name).await?;
                 let (_, now, message) = condition(&found, kind);
-                Ok((now == reason).then_some(message))
+                Ok((now == reason && message.contains(text)).then_some(message))
             })
             .await
     }
 
-    pub(super) async fn until_ready(&self, name: &str) -> anyhow::Result<()> {
+    pub(crate) async fn until_ready(&self, name: &str) -> anyhow::Result<()> {
         self.bed
             .wait_for("it is Ready", SOON, &[metal_machine(name)], || async {
                 let found = self.machine(name).await?;
@@ -249,7 +262,7 @@ impl<'a> Site<'a> {
             .await
     }
 
-    pub(super) async fn until_running(&self, name: &str) -> anyhow::Result<()> {
+    pub(crate) async fn until_running(&self, name: &str) -> anyhow::Result<()> {
         let concerned = [
             metal_machine(name),
             machine(name),
@@ -266,7 +279,7 @@ impl<'a> Site<'a> {
             .await
     }
 
-    pub(super) async fn until_server(
+    pub(crate) async fn until_server(
         &self,
         name: &str,
         what: &str,
@@ -280,7 +293,7 @@ impl<'a> Site<'a> {
             .await
     }
 
-    pub(super) async fn until_binding(
+    pub(crate) async fn until_binding(
         &self,
         server: &str,
         what: &str,
@@ -293,7 +306,7 @@ impl<'a> Site<'a> {
             .await
     }
 
-    pub(super) async fn until_gone(&self, name: &str) -> anyhow::Result<()> {
+    pub(crate) async fn until_gone(&self, name: &str) -> anyhow::Result<()> {
         let concerned = [
             metal_machine(name),
             machine(name),
@@ -314,7 +327,7 @@ impl<'a> Site<'a> {
     }
 
     /// Does something while CAPS does not run.
-    pub(super) async fn without_caps(
+    pub(crate) async fn without_caps(
         &self,
         work: impl AsyncFnOnce() -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
@@ -324,7 +337,7 @@ impl<'a> Site<'a> {
         done
     }
 
-    pub(super) async fn until_server_gone(&self, name: &str) -> anyhow::Result<()> {
+    pub(crate) async fn until_server_gone(&self, name: &str) -> anyhow::Result<()> {
         let object = Object::cluster(METAL, "Server", name);
         let concerned = [object.clone(), binding(name)];
         self.bed
@@ -335,7 +348,7 @@ impl<'a> Site<'a> {
     }
 
     /// The kubelet of the machine, which this test plays, joins the workload cluster.
-    pub(super) async fn node(&self, server: &str) -> anyhow::Result<()> {
+    pub(crate) async fn node(&self, server: &str) -> anyhow::Result<()> {
         let node = json!({
             "apiVersion": "v1", "kind": "Node",
             "metadata": { "name": format!("node-{}", self.name), "labels": { "metal.sidero.dev/uuid": server } },
@@ -359,8 +372,56 @@ impl<'a> Site<'a> {
         Ok(())
     }
 
+    pub(crate) async fn has_node(&self) -> anyhow::Result<bool> {
+        let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(self.bed.workload.client().clone());
+        Ok(nodes.get_opt(&format!("node-{}", self.name)).await?.is_some())
+    }
+
+    pub(crate) async fn until_no_node(&self) -> anyhow::Result<()> {
+        self.bed
+            .wait_for("the Node is gone", SOON, &[machine(self.name)], || async {
+                Ok((!self.has_node().await?).then_some(()))
+            })
+            .await
+    }
+
+    pub(crate) fn pause_cluster(&self, name: &str, paused: bool) -> anyhow::Result<()> {
+        let patch = json!({ "spec": { "paused": paused } }).to_string();
+        kubectl(
+            self.bed,
+            &["patch", "cluster", name, "--type=merge", "-p", &patch],
+        )
+        .map(drop)
+    }
+
+    /// A human's word about its Server.
+    pub(crate) fn resume(&self, word: &str) -> anyhow::Result<()> {
+        let resume = format!("metal.sidero.dev/resume={word}");
+        kubectl(self.bed, &["annotate", "server", self.server, &resume]).map(drop)
+    }
+
+    /// The machine of a Server asks what to boot until it is nobody's any more.
+    pub(crate) async fn until_released_by_boot(&self, server: &str) -> anyhow::Result<()> {
+        let inside = self.bed.run().network().inside();
+        let url = format!(
+            "http://{inside}:{}/ipxe?uuid={server}&mac=52-54-00-00-00-aa&arch=x86_64",
+            METAL_PORT + 1000
+        );
+        let concerned = [Object::cluster(METAL, "Server", server), binding(server)];
+        self.bed
+            .wait_for("a boot ends its release", SOON, &concerned, || async {
+                if self.binding(server).await?.is_none() {
+                    return Ok(Some(()));
+                }
+                let script = reqwest::get(&url).await?.text().await?;
+                anyhow::ensure!(script.contains("gives it back"), "{script}");
+                Ok(None)
+            })
+            .await
+    }
+
     /// As `clusterctl move` does: what is in the status is gone.
-    pub(super) fn erase_statuses(&self, name: &str, server: &str) -> anyhow::Result<()> {
+    pub(crate) fn erase_statuses(&self, name: &str, server: &str) -> anyhow::Result<()> {
         let gone = json!([{ "op": "remove", "path": "/status" }]).to_string();
         for (kind, name) in [
             ("metalmachine", name),
@@ -384,11 +445,11 @@ impl<'a> Site<'a> {
         Ok(())
     }
 
-    pub(super) async fn delete_machine(&self, name: &str) -> anyhow::Result<()> {
+    pub(crate) async fn delete_machine(&self, name: &str) -> anyhow::Result<()> {
         machine(name).delete(self.bed.client()).await
     }
 
-    pub(super) async fn delete_cluster(&self, name: &str) -> anyhow::Result<()> {
+    pub(crate) async fn delete_cluster(&self, name: &str) -> anyhow::Result<()> {
         let cluster = Object::namespaced(CLUSTER, "Cluster", "default", name);
         cluster.delete(self.bed.client()).await?;
         let concerned = [
@@ -406,7 +467,7 @@ impl<'a> Site<'a> {
     }
 
     /// Removes what no Cluster owned, and stops the managers as a rollout does.
-    pub(super) async fn end(self) -> anyhow::Result<()> {
+    pub(crate) async fn end(self) -> anyhow::Result<()> {
         let client = self.bed.client();
         Object::cluster(METAL, "Server", self.server)
             .delete(client)
@@ -420,6 +481,10 @@ impl<'a> Site<'a> {
                 process.log_tail(20)
             );
         }
+        // Cluster API leaves the last Node of a control plane
+        Object::cluster("v1", "Node", &format!("node-{}", self.name))
+            .delete(self.bed.workload.client())
+            .await?;
         let class = format!("claims-{}", self.name);
         Object::cluster(METAL, "ServerClass", &class)
             .delete(client)

@@ -164,10 +164,16 @@ fn who_has_a_server_and_who_has_two_is_counted() {
             .into_iter()
             .find(|fact| matches!(fact, Fact::BindingsOfOwner(..)))
     };
-    let marked = json!({ "metal.sidero.dev/release": "x" });
+    let marked = json!({ "metal.sidero.dev/release": "x", "metal.sidero.dev/allocation": "x" });
     assert_eq!(
         binding(&mut known, A, json!({})),
         Some(Fact::BindingsOfOwner(id(A), 1))
+    );
+    let by_another = json!({ "metal.sidero.dev/release": "x", "metal.sidero.dev/allocation": "y" });
+    assert_eq!(
+        binding(&mut known, A, by_another),
+        Some(Fact::BindingsOfOwner(id(A), 1)),
+        "the mark is of another allocation"
     );
     assert_eq!(binding(&mut known, A, marked), None, "rolled back");
     assert_eq!(
