@@ -153,9 +153,10 @@ impl Bmc {
                 return Ok(());
             }
         }
-        let before = state.power_word();
+        // it arrived before it had any effect, and the log says so
+        let (before, arrived) = (state.power_word(), self.clock.now());
         let (mut outputs, result) = self.handle(&mut state, event);
-        self.log_received(before, verb, origin, answer(&result));
+        self.log_received_at(arrived, before, verb, origin, answer(&result));
         if verb == Verb::BmcReset {
             outputs.insert(0, self.restart_bmc(&mut state, origin));
         }
@@ -213,7 +214,11 @@ impl Bmc {
     }
 
     fn log_received(&self, before: &str, verb: Verb, origin: &Origin, cause: String) {
-        let at = self.clock.date(self.clock.now());
+        self.log_received_at(self.clock.now(), before, verb, origin, cause);
+    }
+
+    fn log_received_at(&self, at: Duration, before: &str, verb: Verb, origin: &Origin, cause: String) {
+        let at = self.clock.date(at);
         self.log
             .append(Entry::received(at, &self.name, origin, verb, before, cause));
     }

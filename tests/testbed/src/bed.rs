@@ -319,7 +319,7 @@ async fn start_parts(
 }
 
 /// A program of this workspace: `cargo build --workspace` puts all of them beside the folder of the tests.
-fn built(name: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn built(name: &str) -> anyhow::Result<PathBuf> {
     let this = std::env::current_exe()?;
     let folders = this.ancestors().skip(1).take(2);
     let program = folders

@@ -1,16 +1,21 @@
-//! The main job on one machine, as far as it is built: two simulated machines are discovered and wiped, and a real
-//! Cluster API takes a Cluster up to what it waits for.
+//! The main job on one machine, shown: a live table of the machines, and the verifier's verdict on what was done.
 
+mod board;
+mod sabotage;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::first_cluster::{self, FirstCluster};
-use crate::first_machines::FirstMachines;
+use self::board::Board;
+use self::sabotage::Sabotage;
 use crate::lab::Machine;
-use crate::{Bed, Lab, Scope, Tools};
+use crate::main_job::facts::Collector;
+use crate::main_job::{self, Audience, Job, Step};
+use crate::{Bed, Scope, Tools};
 
 /// What the machines reported of themselves.
 const INVENTORY: &str = "custom-columns=SERVER:.metadata.name,MANUFACTURER:.spec.hardware.system.manufacturer,\
@@ -21,8 +26,6 @@ const INVENTORY: &str = "custom-columns=SERVER:.metadata.name,MANUFACTURER:.spec
 const CERTIFICATE: &str = "custom-columns=SERVER:.metadata.name,WIPED:.status.wipe.disks[0].serialNumber,\
     RESULT:.status.wipe.disks[0].result,DISCARDED:.status.wipe.disks[0].discarded,\
     ZEROED:.status.wipe.disks[0].zeroedBytes,REMAINS:.status.wipe.disks[0].remains";
-/// How long one step of the job may take, on a noisy machine.
-const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Shows the main job on this machine, with real parts. Needs root (network namespaces).
 #[derive(Debug, Parser)]
@@ -31,7 +34,19 @@ pub struct Demo {
     /// Leave everything running at the end, until Ctrl-C.
     #[arg(long)]
     keep: bool,
+    /// How many machines: one for the control plane, the others are workers.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(2..=MOST))]
+    machines: u8,
+    /// Write what was seen to this file: facts, which the verifier judges.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Spoil this part of the run, to see that the verifier finds it; may be given several times.
+    #[arg(long, value_name = "WHAT", value_enum)]
+    sabotage: Vec<Sabotage>,
 }
+
+// clap counts in i64
+const MOST: i64 = Machine::MOST as i64;
 
 impl Demo {
     /// Runs it until it ends or is interrupted; either way nothing is left behind.
@@ -43,90 +58,162 @@ impl Demo {
         // Dropping the show's future stops and removes all that it started. Signals are listened to before it begins.
         let outcome = runtime.block_on(async {
             let interrupted = interrupted()?;
+            let board = Board::default();
             tokio::select! {
                 biased;
-                () = interrupted => Ok(false),
-                shown = self.show() => shown.map(|()| true),
+                () = interrupted => {
+                    board.say("interrupted: everything is stopped and removed");
+                    Ok(false)
+                }
+                shown = self.show(&board) => shown.map(|()| true),
             }
         });
         match outcome {
             Ok(true) => ExitCode::SUCCESS,
             Err(error) => failed(&error),
-            Ok(false) => {
-                say("interrupted: everything is stopped and removed");
-                ExitCode::from(130)
-            }
+            Ok(false) => ExitCode::from(130),
         }
     }
 
-    async fn show(&self) -> anyhow::Result<()> {
-        let start = Instant::now();
-        let tell = move |line: &str| say(&format!("{:>5.1} s  {line}", start.elapsed().as_secs_f64()));
+    async fn show(&self, board: &Board) -> anyhow::Result<()> {
+        let tell = |line: &str| board.tell(line);
         let bed = Bed::start(Tools::from_env()?, &tell).await?;
         let observer = bed.observe(Scope::Run).await?;
-        let lab = Lab::start(&bed).await?;
-        tell(&format!(
-            "the provisioning network is up: our end is {}, the site's DHCP server {}",
-            Lab::BOOT_SERVICES,
-            Lab::SITE
-        ));
-        let machines = FirstMachines::plug_in(&bed, lab).await?;
-        tell(
-            "two machines are plugged in, BIOS behind an IPMI and UEFI behind a Redfish BMC; the manager is up",
-        );
-        machines.switch_on(&bed, PATIENCE).await?;
-        tell("somebody switched both on: they booted the agent from the network and registered:");
-        say(&kubectl(&bed, &["get", "servers", "-o", INVENTORY])?);
-        machines.accept(&bed, PATIENCE).await?;
-        tell(
-            "a Secret is applied, both Servers are accepted with their BMCs; their agents wiped the disks, both are off, read back:",
-        );
-        say(&kubectl(&bed, &["get", "servers"])?);
-        say(&kubectl(&bed, &["get", "servers", "-o", CERTIFICATE])?);
-
-        let cluster = FirstCluster::new("default", "first");
-        cluster.apply(&bed).await?;
-        tell("Cluster first with a Talos control-plane Machine is applied");
-        cluster.until_it_waits(&bed, PATIENCE).await?;
-        tell("Cluster API has reconciled it up to what it waits for:");
-        for object in cluster.objects() {
-            say(&object.story(bed.client()).await);
+        let mut show = Show {
+            board,
+            sabotage: &self.sabotage,
+            facts: None,
+        };
+        let job = main_job::run(&bed, self.machines.into(), &mut show).await?;
+        let json = self.json.clone();
+        let path = json.unwrap_or_else(|| bed.run().folder().join("facts.json"));
+        if let Some(facts) = &show.facts {
+            facts.write(&job, &path).await?;
         }
-        let looked = observer.finish().await?;
-        tell(&format!(
-            "the invariants were watched and none was violated: {looked}"
-        ));
-        say(first_cluster::WHAT_IS_MISSING);
-        self.keep_running(&bed).await
+        board.end();
+        board.tell("the verifier judges what was seen:");
+        let verdict = main_job::verify(&path)?;
+        board.say(&verdict.text);
+        match observer.finish().await {
+            Ok(looked) => board.tell(&format!(
+                "the invariants were watched meanwhile and none was violated: {looked}"
+            )),
+            Err(violations) if verdict.good => return Err(violations),
+            // of a run that was not good anyway the events before it are too much
+            Err(violations) => {
+                let text = format!("{violations:#}");
+                let first: Vec<_> = text.lines().take(2).collect();
+                board.say(&format!(
+                    "the observer of the invariants found:\n{}",
+                    first.join("\n")
+                ));
+            }
+        }
+        ensure!(verdict.good, "the main job was not done as it should be");
+        self.end(&job, board).await
     }
 
-    async fn keep_running(&self, bed: &Bed) -> anyhow::Result<()> {
+    /// What a spectator may try, and how it ends.
+    async fn end(&self, job: &Job<'_>, board: &Board) -> anyhow::Result<()> {
         if !self.keep {
+            board.say("Everything is stopped and removed now. `cargo xtask demo --keep` leaves it running, to try things.");
             return Ok(());
         }
-        say(&format!(
-            "Everything keeps running until Ctrl-C. In another terminal:\n\
+        let (bed, first, second) = (job.bed, Machine::FIRST, Machine::SECOND);
+        let inside = bed.run().network().inside();
+        board.say(&format!(
+            "Everything keeps running until Ctrl-C, which stops and removes it. In another terminal:\n\
              \n    export KUBECONFIG={}\
              \n    export PATH={}:$PATH\
-             \n    kubectl get servers\
-             \n    kubectl annotate server {} metal.sidero.dev/power=cycle\
+             \n    kubectl get servers,serverclasses,environments\
              \n    kubectl describe server {}\
-             \n    ipmitool -I lanplus -C 17 -H {} -U admin -P admin-secret power status\
-             \n    curl http://{}:6200/power-log\
-             \n    kubectl get clusters,machines,talosconfigs\
-             \n    kubectl describe cluster first\
-             \n    kubectl --kubeconfig {} get namespaces\
-             \n\nLogs are in {}",
+             \n    kubectl annotate server {} metal.sidero.dev/power=cycle\
+             \n    kubectl get clusters,machines,metalmachines,serverbindings\
+             \n    kubectl --kubeconfig {} get nodes\
+             \n    ipmitool -I lanplus -C 17 -H {inside} -p {} -U admin -P admin-secret power status\
+             \n    curl -k -u admin:admin-secret https://{inside}:{}/redfish/v1/Systems/system0\
+             \n    curl http://{inside}:6200/power-log\
+             \n\nLogs and the machines' consoles are in {}",
             bed.management.kubeconfig().display(),
             bed.tools().folder().join("bin").display(),
-            Machine::First.name(),
-            Machine::First.name(),
-            bed.run().network().inside(),
-            bed.run().network().inside(),
+            first.name(),
+            first.name(),
             bed.workload.kubeconfig().display(),
+            first.bmc_port(),
+            second.bmc_port(),
             bed.run().folder().join("log").display(),
         ));
         std::future::pending().await
+    }
+}
+
+/// Who watches the main job in the demo.
+struct Show<'a> {
+    board: &'a Board,
+    sabotage: &'a [Sabotage],
+    facts: Option<Collector>,
+}
+
+impl Audience for Show<'_> {
+    fn tell(&mut self, line: &str) {
+        self.board.tell(line);
+    }
+
+    async fn after(&mut self, step: Step, job: &Job<'_>) -> anyhow::Result<()> {
+        for sabotage in self.sabotage.iter().filter(|sabotage| sabotage.when() == step) {
+            self.board.tell(&format!("SABOTAGE: {}", sabotage.what()));
+            sabotage.commit(job).await?;
+        }
+        self.facts
+            .get_or_insert_with(|| Collector::start(job))
+            .after(step, job)?;
+        let names = |machines: &[Machine]| {
+            let names = machines.iter().map(|machine| machine.bmc());
+            names.collect::<Vec<_>>().join(", ")
+        };
+        let workers = names(&job.all[1..]);
+        match step {
+            Step::PluggedIn => {
+                self.board.watch(job);
+                let count = job.all.len();
+                self.board.tell(&format!(
+                    "{count} machines are plugged in, off, their disks used: BIOS behind IPMI, UEFI behind Redfish"
+                ));
+            }
+            Step::Registered => {
+                self.board
+                    .tell("all booted the agent from the network and are Servers:");
+                self.board
+                    .say(&job.bed.kubectl(&["get", "servers", "-o", INVENTORY])?);
+            }
+            Step::Available => {
+                self.board
+                    .tell("their agents wiped the disks, all are off, read back, and Available:");
+                self.board
+                    .say(&job.bed.kubectl(&["get", "servers", "-o", CERTIFICATE])?);
+            }
+            Step::Running => {
+                self.board
+                    .tell("the Cluster took all of them; they installed, rebooted, and are its Nodes:");
+                self.board.say(
+                    &job.bed
+                        .kubectl(&["get", "machines,metalmachines,serverbindings"])?,
+                );
+                self.board.say(&job.bed.workload_kubectl(&["get", "nodes"])?);
+            }
+            Step::Returned => self.board.tell(&format!(
+                "{workers}: switched off before the Machine was gone, wiped, and back in the pool"
+            )),
+            Step::RunningAgain => self
+                .board
+                .tell(&format!("{workers}: taken again, installed, a new Node")),
+            Step::Deleted => {
+                self.board
+                    .tell("the Cluster is gone, and all machines are wiped and back in the pool:");
+                self.board.say(&job.bed.kubectl(&["get", "servers"])?);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -144,27 +231,7 @@ fn interrupted() -> anyhow::Result<impl Future<Output = ()>> {
     })
 }
 
-fn kubectl(bed: &Bed, args: &[&str]) -> anyhow::Result<String> {
-    let mut command = std::process::Command::new(bed.tools().program("kubectl"));
-    let output = command
-        .env("KUBECONFIG", bed.management.kubeconfig())
-        .args(args)
-        .output()?;
-    anyhow::ensure!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
 fn failed(error: &anyhow::Error) -> ExitCode {
     eprintln!("the demo failed: {error:#}");
     ExitCode::FAILURE
-}
-
-// The demo's output is what it is for.
-#[expect(clippy::print_stdout)]
-fn say(line: &str) {
-    println!("{line}");
 }

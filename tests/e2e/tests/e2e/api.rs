@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use testbed::{Bed, Object};
 
-use crate::shell::kubectl;
-
 pub(crate) async fn definitions_apply_without_a_warning(bed: &Bed) -> anyhow::Result<()> {
     let crds = repository("crds");
     let args = [
@@ -17,7 +15,7 @@ pub(crate) async fn definitions_apply_without_a_warning(bed: &Bed) -> anyhow::Re
         "--warnings-as-errors",
         "-f",
     ];
-    let output = kubectl(bed, &[&args[..], &[&crds.display().to_string()]].concat())?;
+    let output = bed.kubectl(&[&args[..], &[&crds.display().to_string()]].concat())?;
     let applied = output
         .lines()
         .filter(|line| line.ends_with("serverside-applied"))
@@ -62,16 +60,13 @@ pub(crate) async fn older_versions_are_listed_but_not_served(bed: &Bed) -> anyho
         ),
     ] {
         let definition = format!("{plural}.{group}");
-        let versions = kubectl(
-            bed,
-            &[
-                "get",
-                "crd",
-                &definition,
-                "-o",
-                "jsonpath={.spec.versions[*].name}",
-            ],
-        )?;
+        let versions = bed.kubectl(&[
+            "get",
+            "crd",
+            &definition,
+            "-o",
+            "jsonpath={.spec.versions[*].name}",
+        ])?;
         assert!(
             versions.split(' ').any(|version| version == old),
             "{kind} lists {versions}"
@@ -106,13 +101,10 @@ pub(crate) async fn documented_samples_apply(bed: &Bed) -> anyhow::Result<()> {
     let files = yaml_files(&repository("config/samples"))?;
     assert!(!files.is_empty(), "looked at no sample");
     for path in &files {
-        kubectl(
-            bed,
-            &["apply", "--warnings-as-errors", "-f", &path.display().to_string()],
-        )?;
+        bed.kubectl(&["apply", "--warnings-as-errors", "-f", &path.display().to_string()])?;
     }
     let kinds = "server,serverclass,environment,metalcluster,metalmachine,metalmachinetemplate,serverbinding";
-    let shown = kubectl(bed, &["get", kinds, "--all-namespaces"])?;
+    let shown = bed.kubectl(&["get", kinds, "--all-namespaces"])?;
     for kind in kinds.split(',') {
         let of_kind = shown
             .lines()
@@ -121,10 +113,7 @@ pub(crate) async fn documented_samples_apply(bed: &Bed) -> anyhow::Result<()> {
         assert!(of_kind > 0, "no sample is a {kind}:\n{shown}");
     }
     for path in files.iter().rev() {
-        kubectl(
-            bed,
-            &["delete", "--ignore-not-found", "-f", &path.display().to_string()],
-        )?;
+        bed.kubectl(&["delete", "--ignore-not-found", "-f", &path.display().to_string()])?;
     }
     Ok(())
 }
@@ -138,7 +127,7 @@ pub(crate) async fn every_kind_explains_itself(bed: &Bed) -> anyhow::Result<()> 
         ("metalmachine.spec.serverClassRef", "ServerClass"),
         ("serverbinding.spec.metalMachineRef", "MetalMachine"),
     ] {
-        let text = kubectl(bed, &["explain", field])?;
+        let text = bed.kubectl(&["explain", field])?;
         assert!(
             text.contains(word) && !text.contains("<empty>"),
             "{field}:\n{text}"
@@ -184,7 +173,7 @@ pub(crate) async fn templates_are_immutable_but_for_a_dry_run_of_cluster_class(
         "--dry-run=server",
         "-f",
     ];
-    kubectl(bed, &[&args[..], &[&file.display().to_string()]].concat())?;
+    bed.kubectl(&[&args[..], &[&file.display().to_string()]].concat())?;
     let template = Object::namespaced(
         "infrastructure.cluster.x-k8s.io/v1alpha3",
         "MetalMachineTemplate",

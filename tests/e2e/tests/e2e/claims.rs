@@ -11,7 +11,6 @@ use testbed::Bed;
 use self::site::{ALLOCATION, BY_HAND, Site, condition};
 use crate::environments::{Mirror, until_ready};
 use crate::power::lab::{A, Lab};
-use crate::shell::kubectl;
 
 const SOON: Duration = Duration::from_mins(1);
 const WIPE_DUE: &str = "metal.sidero.dev/wipe-due";
@@ -197,18 +196,15 @@ pub(crate) async fn a_binding_that_was_lost_is_made_again(bed: &Bed) -> anyhow::
     };
     // lost with all that held it
     let old = site.binding(ROBBED).await?.context("bound")?.metadata.uid;
-    kubectl(
-        bed,
-        &[
-            "patch",
-            "serverbinding",
-            ROBBED,
-            "--type=merge",
-            "-p",
-            r#"{"metadata":{"finalizers":null}}"#,
-        ],
-    )?;
-    kubectl(bed, &["delete", "serverbinding", ROBBED, "--wait=false"])?;
+    bed.kubectl(&[
+        "patch",
+        "serverbinding",
+        ROBBED,
+        "--type=merge",
+        "-p",
+        r#"{"metadata":{"finalizers":null}}"#,
+    ])?;
+    bed.kubectl(&["delete", "serverbinding", ROBBED, "--wait=false"])?;
     let binding = site
         .until_binding(ROBBED, "it is there again", |binding| binding.metadata.uid != old)
         .await?;
@@ -232,15 +228,12 @@ pub(crate) async fn a_server_whose_metal_machine_vanished_is_left_alone_until_a_
     })
     .await?;
     // a Server that is bound is not gone before it is given back
-    kubectl(bed, &["delete", "server", BY_HAND, "--wait=false"])?;
+    bed.kubectl(&["delete", "server", BY_HAND, "--wait=false"])?;
     // while nobody looks, the MetalMachine goes without a release
     site.without_caps(async || {
         let gone = r#"{"metadata":{"finalizers":null}}"#;
-        kubectl(bed, &["delete", "metalmachine", "orphan", "--wait=false"])?;
-        kubectl(
-            bed,
-            &["patch", "metalmachine", "orphan", "--type=merge", "-p", gone],
-        )?;
+        bed.kubectl(&["delete", "metalmachine", "orphan", "--wait=false"])?;
+        bed.kubectl(&["patch", "metalmachine", "orphan", "--type=merge", "-p", gone])?;
         site.until_gone("orphan").await?;
         site.until_server(BY_HAND, "it is left alone", |server| {
             let reason = condition(server, "HandsOff").1;
@@ -270,31 +263,25 @@ pub(crate) async fn a_server_whose_metal_machine_vanished_is_left_alone_until_a_
 pub(crate) async fn a_pause_stops_taking_and_giving_back(bed: &Bed) -> anyhow::Result<()> {
     let site = Site::start_by_hand(bed, "pause", BY_HAND).await?;
     site.class(None).await?;
-    kubectl(bed, &["annotate", "server", BY_HAND, "metal.sidero.dev/pause="])?;
+    bed.kubectl(&["annotate", "server", BY_HAND, "metal.sidero.dev/pause="])?;
     site.cluster("pause", &["pause"]).await?;
     // a Server that is paused is not offered
     site.until_reason("pause", "ServerTaken", "NoServerAvailable")
         .await?;
-    kubectl(
-        bed,
-        &["annotate", "metalmachine", "pause", "cluster.x-k8s.io/paused="],
-    )?;
+    bed.kubectl(&["annotate", "metalmachine", "pause", "cluster.x-k8s.io/paused="])?;
     site.until_reason("pause", "Paused", "Paused").await?;
-    kubectl(bed, &["annotate", "server", BY_HAND, "metal.sidero.dev/pause-"])?;
+    bed.kubectl(&["annotate", "server", BY_HAND, "metal.sidero.dev/pause-"])?;
     site.until_server(BY_HAND, "it is Available", |server| {
         server.data["status"]["phase"] == "Available"
     })
     .await?;
     ensure!(site.binding(BY_HAND).await?.is_none(), "taken in a pause");
-    kubectl(
-        bed,
-        &["annotate", "metalmachine", "pause", "cluster.x-k8s.io/paused-"],
-    )?;
+    bed.kubectl(&["annotate", "metalmachine", "pause", "cluster.x-k8s.io/paused-"])?;
     site.until_taken("pause").await?;
     // a Cluster that is paused gives nothing back
     site.pause_cluster("pause", true)?;
     site.until_reason("pause", "Paused", "Paused").await?;
-    kubectl(bed, &["delete", "metalmachine", "pause", "--wait=false"])?;
+    bed.kubectl(&["delete", "metalmachine", "pause", "--wait=false"])?;
     site.until_server(BY_HAND, "it is left alone", |server| {
         server.data["status"]["phase"] == "HandsOff"
     })

@@ -7,8 +7,6 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 use testbed::{Bed, Object, Process};
 
-use crate::shell::kubectl;
-
 const METAL: &str = "metal.sidero.dev/v1alpha2";
 const SOON: Duration = Duration::from_secs(30);
 const PORT: u16 = 9475;
@@ -43,28 +41,22 @@ async fn machines(bed: &Bed) -> anyhow::Result<()> {
         });
         bed.apply(&server.to_string()).await?;
         let status = r#"{"status":{"ready":true,"isClean":true}}"#;
-        kubectl(
-            bed,
-            &[
-                "patch",
-                "server",
-                name,
-                "--subresource=status",
-                "--type=merge",
-                "-p",
-                status,
-            ],
-        )?;
+        bed.kubectl(&[
+            "patch",
+            "server",
+            name,
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            status,
+        ])?;
     }
     Ok(())
 }
 
 fn patch(bed: &Bed, kind: &str, name: &str, patch: &Value) -> anyhow::Result<()> {
-    kubectl(
-        bed,
-        &["patch", kind, name, "--type=merge", "-p", &patch.to_string()],
-    )
-    .map(drop)
+    bed.kubectl(&["patch", kind, name, "--type=merge", "-p", &patch.to_string()])
+        .map(drop)
 }
 
 async fn until_lists(bed: &Bed, name: &str, available: &[&str], in_use: &[&str]) -> anyhow::Result<()> {
@@ -122,7 +114,7 @@ pub(crate) async fn a_class_lists_the_servers_that_match_and_can_be_taken(bed: &
     until_lists(bed, "rack-2", &["dummy-b", "dummy-c"], &[]).await?;
     until_lists(bed, "both", &["dummy-b"], &[]).await?;
     until_lists(bed, "none", &[], &[]).await?;
-    let row = kubectl(bed, &["get", "serverclass", "qemu", "--no-headers"])?;
+    let row = bed.kubectl(&["get", "serverclass", "qemu", "--no-headers"])?;
     assert!(row.contains(r#"["dummy-a","dummy-b"]"#), "{row}");
 
     patch(bed, "server", "dummy-b", &json!({ "spec": { "cordoned": true } }))?;
@@ -192,7 +184,7 @@ pub(crate) async fn a_selector_without_meaning_is_named_and_changes_nothing(bed:
     until_lists(bed, "odd", &["dummy-b", "dummy-c"], &[]).await?;
     bed.apply(&odd("Near").to_string()).await?;
     bed.wait_for("an event names it", SOON, &[class("odd")], || async {
-        let story = kubectl(bed, &["describe", "serverclass", "odd"])?;
+        let story = bed.kubectl(&["describe", "serverclass", "odd"])?;
         Ok(story
             .contains(r#"operator "Near" of "rack" is none"#)
             .then_some(()))

@@ -1,9 +1,12 @@
 //! A real Cluster API on the test bed: what it reconciles, refuses, and survives.
 
+pub(crate) mod first_cluster;
+
 use std::time::Duration;
 
-use testbed::first_cluster::FirstCluster;
 use testbed::{Bed, Object};
+
+use self::first_cluster::FirstCluster;
 
 const SOON: Duration = Duration::from_secs(90);
 

@@ -24,14 +24,14 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) async fn start(bed: &Bed, flags: &[&str]) -> anyhow::Result<Self> {
-        for machine in Machine::ALL {
+        for machine in Machine::BOTH {
             // A test that failed may have left it.
             server(machine).delete(bed.client()).await?;
         }
         let lab = Lab::start(bed).await?;
         let program = lab.manager(bed, HEALTH)?;
         let manager = bed.start_part("metal-controller-manager", program.args(flags.iter().copied()))?;
-        let machines = Machines::plug_in(bed, &lab).await?;
+        let machines = Machines::plug_in(bed, &lab, &Machine::BOTH).await?;
         Ok(Self {
             lab,
             machines,
@@ -144,10 +144,10 @@ pub(crate) async fn two_machines_that_are_switched_on_become_servers(bed: &Bed) 
     let site = Site::start(bed, &[]).await?;
     let capture = site.lab.capture("discovery").await?;
     let begun = std::time::Instant::now();
-    for machine in Machine::ALL {
+    for machine in Machine::BOTH {
         site.machines.switch_on(machine).await?;
     }
-    for machine in Machine::ALL {
+    for machine in Machine::BOTH {
         site.until(
             bed,
             machine,
@@ -162,14 +162,14 @@ pub(crate) async fn two_machines_that_are_switched_on_become_servers(bed: &Bed) 
         );
     }
     // The agent waits to be accepted, and says so where a human looks.
-    for machine in Machine::ALL {
+    for machine in Machine::BOTH {
         site.machines
             .until_serial(machine, "not accepted", BOOTED)
             .await?;
     }
 
     // The simulator's record: both were switched on by a human, once.
-    for machine in Machine::ALL {
+    for machine in Machine::BOTH {
         let log = site.machines.get("/power-log").await?;
         let log = log["entries"]
             .as_array()
@@ -188,7 +188,7 @@ pub(crate) async fn two_machines_that_are_switched_on_become_servers(bed: &Bed) 
     anyhow::ensure!(!reads.iter().any(|line| line.contains("undionly")), "{reads:?}");
     let offers = capture.lines("udp and src host 10.77.0.3 and src port 67")?;
     anyhow::ensure!(!offers.is_empty(), "no offer of the DHCP proxy was seen");
-    for machine in Machine::ALL {
+    for machine in Machine::BOTH {
         site.until(bed, machine, "each step of its boot is told", |server| {
             let boot = &server["status"]["boot"];
             is(
@@ -198,7 +198,7 @@ pub(crate) async fn two_machines_that_are_switched_on_become_servers(bed: &Bed) 
             )?;
             // iPXE in a ROM asks for an address as often as it likes: that is no step of a boot
             let has_dhcp = boot["dhcp"]["at"].is_string();
-            anyhow::ensure!(has_dhcp == (machine == Machine::Second), "{boot}");
+            anyhow::ensure!(has_dhcp == (machine == Machine::SECOND), "{boot}");
             anyhow::ensure!(boot["agent"]["at"].is_string(), "{boot}");
             Ok(())
         })
@@ -209,9 +209,9 @@ pub(crate) async fn two_machines_that_are_switched_on_become_servers(bed: &Bed) 
 
 pub(crate) async fn a_machine_that_nobody_accepts_goes_on_to_its_disk(bed: &Bed) -> anyhow::Result<()> {
     let site = Site::start(bed, &["--agent-wait=2s", "--agent-poll-period=1s"]).await?;
-    site.machines.switch_on(Machine::First).await?;
+    site.machines.switch_on(Machine::FIRST).await?;
     let disk = "told to boot its disk: it is registered and not accepted";
-    site.until(bed, Machine::First, "it was told to boot its disk", |server| {
+    site.until(bed, Machine::FIRST, "it was told to boot its disk", |server| {
         let asked = server["status"]["boot"]["ipxe"]["what"]
             .as_str()
             .unwrap_or_default();
@@ -244,7 +244,7 @@ pub(crate) async fn end(bed: &Bed, site: Site) -> anyhow::Result<()> {
         site.manager.log_tail(20)
     );
     drop(site);
-    for machine in Machine::ALL {
+    for machine in Machine::BOTH {
         server(machine).delete(bed.client()).await?;
     }
     Ok(())

@@ -2,19 +2,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 use testbed::{Bed, Place};
-
-use crate::shell::at_home;
 
 /// Commands that are run by something else: they would run this test, or take minutes.
 const RUN_ELSEWHERE: [(&str, &str); 2] = [
     ("cargo xtask test", "CI is this command"),
     (
         "cargo xtask demo",
-        "runs::a_run_ends_without_a_trace_beside_another",
+        "joining and runs: the same function, in the test's process and as the program",
     ),
 ];
 
@@ -85,6 +83,18 @@ fn run(bed: &Bed, root: &Path, script: &str) -> anyhow::Result<()> {
         bail!("{}:\n{out}{err}", output.status);
     }
     Ok(())
+}
+
+/// Gives `command` the test bed's kubeconfig, its tools in front of PATH, and kubectl's cache in the run's folder.
+fn at_home<'a>(bed: &Bed, command: &'a mut Command) -> &'a mut Command {
+    let path = std::env::var("PATH").unwrap_or_default();
+    command
+        .env("KUBECONFIG", bed.management.kubeconfig())
+        .env("KUBECACHEDIR", bed.run().folder().join("kubectl"))
+        .env(
+            "PATH",
+            format!("{}:{path}", bed.tools().folder().join("bin").display()),
+        )
 }
 
 fn markdown_files(folder: &Path, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {

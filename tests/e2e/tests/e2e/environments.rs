@@ -11,8 +11,6 @@ use serde_json::{Value, json};
 use testbed::{Bed, Object, Process};
 use tokio::task::JoinHandle;
 
-use crate::shell::kubectl;
-
 const METAL: &str = "metal.sidero.dev/v1alpha2";
 const SOON: Duration = Duration::from_secs(30);
 const KERNEL: &str = "kernel of the site";
@@ -201,7 +199,7 @@ pub(crate) async fn a_file_is_served_once_it_is_what_was_asked_for(bed: &Bed) ->
         served(bed, LEADER, "good/vmlinuz").await?,
         (200, KERNEL.to_owned())
     );
-    let row = kubectl(bed, &["get", "environment", "good", "--no-headers"])?;
+    let row = bed.kubectl(&["get", "environment", "good", "--no-headers"])?;
     assert!(row.contains("True"), "{row}");
 
     until_named(bed, "forged", &format!("its SHA-512 is {KERNEL_SHA512}, not 000")).await?;
@@ -219,10 +217,10 @@ pub(crate) async fn a_file_is_served_once_it_is_what_was_asked_for(bed: &Bed) ->
             "{name}"
         );
         // One of its files is there; the column is about the other.
-        let row = kubectl(bed, &["get", "environment", name, "--no-headers"])?;
+        let row = bed.kubectl(&["get", "environment", name, "--no-headers"])?;
         assert!(row.contains("False"), "{row}");
     }
-    let story = kubectl(bed, &["describe", "environment", "forged"])?;
+    let story = bed.kubectl(&["describe", "environment", "forged"])?;
     assert!(
         story.contains("Environment Download") && story.contains("is refused"),
         "{story}"

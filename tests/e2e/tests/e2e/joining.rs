@@ -1,95 +1,109 @@
-//! From available to Node: two machines that a real Cluster API takes, that install a system and join its cluster. The
-//! system is the lab's own, a stand-in for Talos.
+//! From plugged in to Nodes and back to the pool: the main job, on machines that a real Cluster API takes, that install a
+//! system and join its cluster. The system is the lab's own, a stand-in for Talos.
 
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use axum::Router;
-use axum::routing::get;
-use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
-use testbed::lab::{Lab, Machine, NodeEnvironment};
+use testbed::lab::{Machine, Machines};
+use testbed::main_job::facts::Collector;
+use testbed::main_job::{self, Audience, Job, Step, server};
 use testbed::{Bed, Object};
-use tokio::task::JoinHandle;
 
-use crate::discovery::{Site, end, is, server};
-use crate::shell::kubectl;
+use crate::discovery::is;
 
 /// Emulated machines that boot several times, on processors that others use too.
 const LONG: Duration = Duration::from_mins(5);
 const SOON: Duration = Duration::from_mins(2);
 const INFRASTRUCTURE: &str = "infrastructure.cluster.x-k8s.io/v1alpha3";
-const FLAGS: [&str; 3] = [
-    "--power-check-period=1s",
-    "--power-cycle-rest=1s",
-    "--agent-poll-period=1s",
-];
-const CAPS_PORT: u16 = 9464;
 
-pub(crate) async fn two_machines_install_once_join_as_nodes_and_stay(bed: &Bed) -> anyhow::Result<()> {
-    let site = Site::start(bed, &FLAGS).await?;
-    let caps = bed.start_part("caps-controller-manager", bed.caps_controller_manager(CAPS_PORT)?)?;
-    let files = Files::serve(bed, site.lab.node_environment(bed)?).await?;
-    make_available(bed, &site).await?;
-    let url = &files.url;
-    let yaml = include_str!("joining/cluster.yaml")
-        .replace("KERNEL", &format!("{url}/vmlinuz"))
-        .replace("INITRD", &format!("{url}/initramfs.xz"))
-        .replace(
-            "CA",
-            &BASE64_STANDARD.encode(std::fs::read(bed.workload.pki.file("ca.crt"))?),
-        )
-        .replace("TOKEN", bed.node_token())
-        .replace("ENDPOINT", &Lab::BOOT_SERVICES.to_string());
-    let kubeconfig = json!({
-        "apiVersion": "v1", "kind": "Secret", "type": "cluster.x-k8s.io/secret",
-        "metadata": {
-            "namespace": "default", "name": "lab-kubeconfig", "labels": { "cluster.x-k8s.io/cluster-name": "lab" },
-        },
-        "stringData": { "value": std::fs::read_to_string(bed.workload.kubeconfig())? },
-    });
-    bed.apply(&kubeconfig.to_string()).await?;
-    bed.apply(&yaml).await?;
+pub(crate) async fn machines_go_from_plugged_in_to_nodes_and_back_to_the_pool(
+    bed: &Bed,
+) -> anyhow::Result<()> {
+    for machine in Machine::BOTH {
+        // A test that failed may have left it.
+        server(machine).delete(bed.client()).await?;
+    }
+    let mut test = Test { facts: None };
+    let job = main_job::run(bed, 2, &mut test).await?;
+    let facts = test.facts.context("nothing was collected")?;
+    let path = bed.run().folder().join("facts.json");
+    facts.write(&job, &path).await?;
+    let verdict = main_job::verify(&path)?;
+    ensure!(verdict.good, "{}", verdict.text);
+    println!("{}", verdict.text);
+    job.end().await
+}
 
-    // each installs once, onto the disk that its config names
-    let disks = [(Machine::First, "/dev/vda"), (Machine::Second, "/dev/nvme0n1")];
-    for (machine, disk) in disks {
-        site.machines
+/// Looks closer than a spectator can.
+struct Test {
+    facts: Option<Collector>,
+}
+
+impl Audience for Test {
+    fn tell(&mut self, _line: &str) {}
+
+    async fn after(&mut self, step: Step, job: &Job<'_>) -> anyhow::Result<()> {
+        self.facts
+            .get_or_insert_with(|| Collector::start(job))
+            .after(step, job)?;
+        match step {
+            Step::Running => {
+                each_is_a_node_by_itself(job).await?;
+                each_boots_its_disk_from_now_on(job).await?;
+                nothing_moves_when_statuses_are_lost(job).await
+            }
+            // what was given back is nobody's: off before its ServerBinding and its Machine were gone says the verifier
+            Step::Returned => is_not_bound(job, Machine::SECOND).await,
+            Step::Deleted => {
+                is_not_bound(job, Machine::FIRST).await?;
+                is_not_bound(job, Machine::SECOND).await
+            }
+            Step::PluggedIn | Step::Registered | Step::Available | Step::RunningAgain => Ok(()),
+        }
+    }
+}
+
+async fn each_is_a_node_by_itself(job: &Job<'_>) -> anyhow::Result<()> {
+    for (machine, label) in [(Machine::FIRST, "control-plane"), (Machine::SECOND, "workers")] {
+        // installed once, onto the disk that its config names
+        let disk = machine.disk_device();
+        job.machines
             .until_serial(machine, &format!("installed on {disk}, nonce "), LONG)
             .await?;
-    }
-    let mut nodes = Vec::new();
-    for machine in Machine::ALL {
-        site.until_within(bed, machine, "its Node was seen", LONG, |server| {
+        until(job, machine, "its Node was seen", |server| {
             is("phase", &server["status"]["phase"], &json!("Provisioned"))
         })
         .await?;
-        nodes.push(node(bed, machine).await?);
-    }
-    until_running(bed, &["lab"]).await?;
-    for (machine, node) in Machine::ALL.into_iter().zip(&nodes) {
+        let node = node(job.bed, machine).await?;
         let provider_id = format!("sidero://{}", machine.name());
         is("provider id", &node["spec"]["providerID"], &json!(provider_id))?;
         is(
             "label",
             &node["metadata"]["labels"]["of-the-patch"],
-            &json!(machine.bmc()),
+            &json!(label),
         )?;
-        by_itself(bed, machine, node)?;
+        by_itself(job.bed, machine, &node)?;
     }
+    Ok(())
+}
 
-    // the one whose disk is first was given its environment once, and the other one asks until its Node was seen
-    let log = site.machines.serial_log(Machine::Second)?;
+/// The one whose disk is first was given its environment once, and the other one asks until its Node was seen.
+async fn each_boots_its_disk_from_now_on(job: &Job<'_>) -> anyhow::Result<()> {
+    let log = job.machines.serial_log(Machine::SECOND)?;
     ensure!(log.contains("booted from disk"), "{}", tail(&log));
-    let boots = binding(bed, Machine::Second).await?;
+    let boots = binding(job.bed, Machine::SECOND).await?;
     is(
         "boots with a config",
         &boots["status"]["config"]["boots"],
         &json!(1),
     )?;
-    let before = nonce(&site, Machine::First)?;
-    site.machines.power(Machine::First, "reset").await?;
-    site.until_within(bed, Machine::First, "it asks and gets its disk", LONG, |server| {
+    let first = Machine::FIRST;
+    let before = nonce(&job.machines, first)?;
+    server(first)
+        .annotate(job.bed.client(), "metal.sidero.dev/reboot", "")
+        .await?;
+    until(job, first, "it asks and gets its disk", |server| {
         let what = server["status"]["boot"]["ipxe"]["what"]
             .as_str()
             .unwrap_or_default();
@@ -98,116 +112,42 @@ pub(crate) async fn two_machines_install_once_join_as_nodes_and_stay(bed: &Bed) 
     })
     .await?;
     let said = format!("installed earlier, nonce {before}; booted from disk");
-    site.machines.until_serial(Machine::First, &said, LONG).await?;
+    job.machines.until_serial(first, &said, LONG).await
+}
 
-    // what is in a status can be lost, and the managers killed: nothing moves, and all is said again
-    let edges = edges(&site).await?;
-    erase(bed).await?;
-    for manager in [&site.manager, &caps] {
+/// What is in a status can be lost, and the managers killed: nothing moves, and all is said again.
+async fn nothing_moves_when_statuses_are_lost(job: &Job<'_>) -> anyhow::Result<()> {
+    let edges = edges(&job.machines).await?;
+    erase(job.bed).await?;
+    for manager in [&job.manager, &job.caps] {
         manager.kill()?;
         manager.begin()?;
     }
-    for machine in Machine::ALL {
-        site.until_within(bed, machine, "it is said again", SOON, |server| {
+    for machine in Machine::BOTH {
+        until(job, machine, "it is said again", |server| {
             is("phase", &server["status"]["phase"], &json!("Provisioned"))
         })
         .await?;
-        until_ready(bed, machine).await?;
+        until_ready(job.bed, machine).await?;
     }
-    until_running(bed, &["lab"]).await?;
-    ensure!(self::edges(&site).await? == edges, "power changed");
-
-    // given back: off, before the Cluster is gone
-    delete_cluster(bed).await?;
-    for machine in Machine::ALL {
-        ensure!(
-            binding(bed, machine).await.is_err(),
-            "the ServerBinding is there still"
-        );
-        site.until_within(bed, machine, "it is wiped next", SOON, |server| {
-            is("phase", &server["status"]["phase"], &json!("Wiping"))
-        })
-        .await?;
-    }
-    let by_itself = caps.stop(Duration::from_secs(11))?;
-    ensure!(by_itself, "CAPS did not end by itself:\n{}", caps.log_tail(20));
-    end(bed, site).await?;
-    for (api, kind, name) in [
-        ("metal.sidero.dev/v1alpha2", "ServerClass", "first"),
-        ("metal.sidero.dev/v1alpha2", "ServerClass", "second"),
-        ("metal.sidero.dev/v1alpha2", "Environment", "lab-node"),
-    ] {
-        Object::cluster(api, kind, name).delete(bed.client()).await?;
-    }
-    Object::namespaced("v1", "Secret", "default", "lab-kubeconfig")
-        .delete(bed.client())
-        .await
-}
-
-/// Registered, accepted, wiped and off.
-async fn make_available(bed: &Bed, site: &Site) -> anyhow::Result<()> {
-    for machine in Machine::ALL {
-        site.machines.switch_on(machine).await?;
-    }
-    for machine in Machine::ALL {
-        site.until_within(bed, machine, "it registered", LONG, |server| {
-            let serial = &server["spec"]["hardware"]["system"]["serialNumber"];
-            is("serial number", serial, &json!(machine.serial_number()))
-        })
-        .await?;
-    }
-    let servers = include_str!("../../../testbed/src/first_machines/servers.yaml");
-    bed.apply(&servers.replace("ADDRESS", &bed.run().network().inside().to_string()))
-        .await?;
-    let patch =
-        r#"{"spec":{"configPatches":[{"op":"add","path":"/machine/install","value":{"disk":"/dev/vda"}}]}}"#;
-    kubectl(
-        bed,
-        &[
-            "patch",
-            "server",
-            Machine::First.name(),
-            "--type=merge",
-            "-p",
-            patch,
-        ],
-    )?;
-    for machine in Machine::ALL {
-        site.until_within(bed, machine, "it is available", LONG, |server| {
-            is("phase", &server["status"]["phase"], &json!("Available"))
-        })
-        .await?;
-    }
+    job.until_running(2).await?;
+    ensure!(self::edges(&job.machines).await? == edges, "power changed");
     Ok(())
 }
 
-/// Kernel and initramfs of the lab's node, at the machine's end of the run's network.
-struct Files {
-    url: String,
-    task: JoinHandle<()>,
+async fn until(
+    job: &Job<'_>,
+    machine: Machine,
+    what: &str,
+    holds: impl Fn(&Value) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    job.until_each(what, &[machine], |_, server| holds(server)).await
 }
 
-impl Files {
-    async fn serve(bed: &Bed, node: NodeEnvironment) -> anyhow::Result<Self> {
-        let (kernel, initramfs) = (node.kernel, node.initramfs);
-        let router = Router::new()
-            .route("/vmlinuz", get(async move || kernel))
-            .route("/initramfs.xz", get(async move || initramfs));
-        let listener = tokio::net::TcpListener::bind((bed.run().network().outside(), 0)).await?;
-        let url = format!("http://{}", listener.local_addr()?);
-        let task = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
-                eprintln!("the files' server ended: {error}");
-            }
-        });
-        Ok(Self { url, task })
-    }
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+async fn is_not_bound(job: &Job<'_>, machine: Machine) -> anyhow::Result<()> {
+    let found = binding(job.bed, machine).await;
+    ensure!(found.is_err(), "the ServerBinding is there still: {found:?}");
+    Ok(())
 }
 
 /// The Node of a machine.
@@ -242,8 +182,8 @@ fn by_itself(bed: &Bed, machine: Machine, node: &Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn nonce(site: &Site, machine: Machine) -> anyhow::Result<String> {
-    let log = site.machines.serial_log(machine)?;
+fn nonce(machines: &Machines, machine: Machine) -> anyhow::Result<String> {
+    let log = machines.serial_log(machine)?;
     let installs: Vec<_> = log
         .lines()
         .filter(|line| line.contains("installed on "))
@@ -286,40 +226,8 @@ async fn until_ready(bed: &Bed, machine: Machine) -> anyhow::Result<()> {
     .await
 }
 
-/// All Machines of these clusters are Running, and there are two.
-async fn until_running(bed: &Bed, clusters: &[&str]) -> anyhow::Result<()> {
-    let concerned = [
-        Object::namespaced(
-            "cluster.x-k8s.io/v1beta2",
-            "Machine",
-            "default",
-            "lab-control-plane",
-        ),
-        server(Machine::First),
-        server(Machine::Second),
-    ];
-    for cluster in clusters {
-        bed.wait_for("both Machines are Running", LONG, &concerned, || async {
-            let selector = format!("-lcluster.x-k8s.io/cluster-name={cluster}");
-            let text = kubectl(
-                bed,
-                &[
-                    "get",
-                    "machines",
-                    &selector,
-                    "-o",
-                    "jsonpath={.items[*].status.phase}",
-                ],
-            )?;
-            Ok((text.split_whitespace().collect::<Vec<_>>() == ["Running", "Running"]).then_some(()))
-        })
-        .await?;
-    }
-    Ok(())
-}
-
-async fn edges(site: &Site) -> anyhow::Result<Vec<Value>> {
-    let log = site.machines.get("/power-log").await?;
+async fn edges(machines: &Machines) -> anyhow::Result<Vec<Value>> {
+    let log = machines.get("/power-log").await?;
     let lines = log["entries"].as_array().context("no entries")?;
     Ok(lines.clone())
 }
@@ -328,7 +236,7 @@ async fn edges(site: &Site) -> anyhow::Result<Vec<Value>> {
 async fn erase(bed: &Bed) -> anyhow::Result<()> {
     let gone = json!([{ "op": "remove", "path": "/status" }]).to_string();
     let mut objects = vec![("metalcluster".to_owned(), "lab".to_owned())];
-    for machine in Machine::ALL {
+    for machine in Machine::BOTH {
         let name = binding(bed, machine).await?["spec"]["metalMachineRef"]["name"].clone();
         objects.push(("metalmachine".into(), name.as_str().unwrap_or_default().into()));
         for kind in ["serverbinding", "server"] {
@@ -336,28 +244,15 @@ async fn erase(bed: &Bed) -> anyhow::Result<()> {
         }
     }
     for (kind, name) in &objects {
-        kubectl(
-            bed,
-            &[
-                "patch",
-                kind,
-                name,
-                "--subresource=status",
-                "--type=json",
-                "-p",
-                &gone,
-            ],
-        )?;
+        bed.kubectl(&[
+            "patch",
+            kind,
+            name,
+            "--subresource=status",
+            "--type=json",
+            "-p",
+            &gone,
+        ])?;
     }
     Ok(())
-}
-
-async fn delete_cluster(bed: &Bed) -> anyhow::Result<()> {
-    let cluster = Object::namespaced("cluster.x-k8s.io/v1beta2", "Cluster", "default", "lab");
-    cluster.delete(bed.client()).await?;
-    let concerned = [cluster.clone(), server(Machine::First), server(Machine::Second)];
-    bed.wait_for("the Cluster is gone", LONG, &concerned, || async {
-        Ok(cluster.get(bed.client()).await?.is_none().then_some(()))
-    })
-    .await
 }

@@ -24,7 +24,6 @@ mod power;
 mod registration;
 mod releases;
 mod runs;
-mod shell;
 mod waits;
 mod wipe;
 mod world;
@@ -82,13 +81,13 @@ fn main() {
             a_server_is_given_back_though_its_machine_object_is_gone,
             a_marked_binding_whose_metal_machine_is_gone_is_deleted_and_a_boot_ends_the_release;
         alone lab: a_machine_gets_an_address_from_the_site, a_lab_belongs_to_its_run_and_can_be_made_again;
-        beside runs: a_killed_run_is_cleaned_up_by_the_next, a_run_ends_without_a_trace_beside_another;
+        beside runs: a_killed_run_is_cleaned_up_by_the_next, a_demo_that_is_sabotaged_fails_by_name_and_ends_without_a_trace;
         beside waits: a_failed_wait_shows_objects_conditions_and_logs, the_written_kubeconfigs_work_from_a_terminal;
         beside writers: a_status_is_written_once_and_others_keep_theirs, a_stale_transition_is_refused;
         alone discovery: two_machines_that_are_switched_on_become_servers, a_machine_that_nobody_accepts_goes_on_to_its_disk;
         alone wipe: a_disk_that_vanished_fails_the_wipe_until_it_is_waived, a_machine_that_somebody_has_is_not_wiped,
             an_accepted_machine_is_wiped_switched_off_and_available;
-        alone joining: two_machines_install_once_join_as_nodes_and_stay;
+        alone joining: machines_go_from_plugged_in_to_nodes_and_back_to_the_pool;
         alone api: documented_samples_apply;
         alone clusters: a_killed_manager_goes_on_where_it_was, the_api_server_and_etcd_come_back_with_their_data;
     ];

@@ -12,8 +12,6 @@ use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 use testbed::{Bed, Object, Place, Scope, observer};
 
-use crate::shell::kubectl;
-
 const METAL: &str = "metal.sidero.dev/v1alpha2";
 const INFRASTRUCTURE: &str = "infrastructure.cluster.x-k8s.io/v1alpha3";
 /// Past the observer's window and what it allows for commands in flight.
@@ -85,17 +83,14 @@ pub(crate) async fn each_planted_violation_is_reported_by_its_name(bed: &Bed) ->
     // it is off: the BMC refuses, and got the command
     ipmitool(bed, "I-11", &["power", "off"]).ok();
     let free = r#"{"metadata":{"finalizers":null}}"#;
-    kubectl(
-        bed,
-        &[
-            "patch",
-            "serverbinding",
-            server("I-11"),
-            "--type=merge",
-            "-p",
-            free,
-        ],
-    )?;
+    bed.kubectl(&[
+        "patch",
+        "serverbinding",
+        server("I-11"),
+        "--type=merge",
+        "-p",
+        free,
+    ])?;
     ipmitool(bed, "I-1", &["power", "cycle"]).ok();
     ipmitool(bed, "I-6", &["power", "on"])?;
     bed.wait_for("all violations are found", FOUND, &objects, || async {

@@ -148,7 +148,7 @@ impl Played {
     /// A human accepts it.
     pub(crate) fn accept(&self, bed: &Bed) -> anyhow::Result<()> {
         let patch = r#"{"spec":{"accepted":true}}"#;
-        crate::shell::kubectl(bed, &["patch", "server", &self.id, "--type=merge", "-p", patch])?;
+        bed.kubectl(&["patch", "server", &self.id, "--type=merge", "-p", patch])?;
         Ok(())
     }
 }

@@ -12,7 +12,6 @@ use testbed::Bed;
 use self::lab::{A, B, C, Lab};
 use crate::played::Played;
 use crate::registration::mac;
-use crate::shell::kubectl;
 
 /// Reading, claiming, two readings 3 s apart for off and again for on.
 const COMMAND: Duration = Duration::from_secs(40);
@@ -44,7 +43,7 @@ pub(crate) async fn credentials_show_power_driver_and_firmware(bed: &Bed) -> any
     lab.control("/bmcs/b/power", json!({ "verb": "on" })).await?;
     for (server, row) in [(A, ["off", "ipmi"]), (B, ["on", "redfish"])] {
         lab.until(server, "its row says what it is", SOON, async |_| {
-            let table = kubectl(bed, &["get", "servers", server.name])?;
+            let table = bed.kubectl(&["get", "servers", server.name])?;
             let cells: Vec<_> = table
                 .lines()
                 .last()
@@ -63,7 +62,7 @@ pub(crate) async fn credentials_show_power_driver_and_firmware(bed: &Bed) -> any
             .context("no firmware")?
             .to_owned();
         assert!(
-            kubectl(bed, &["get", "servers", server.name])?.contains(&firmware),
+            bed.kubectl(&["get", "servers", server.name])?.contains(&firmware),
             "{firmware}"
         );
         assert_eq!(status["phase"], "Discovered");
@@ -95,7 +94,7 @@ pub(crate) async fn a_cycle_is_exactly_off_and_on(bed: &Bed) -> anyhow::Result<(
         assert_eq!(lab.annotation(server, "metal.sidero.dev/power").await?, None);
         assert_eq!(lab.status(server).await?["power"], "on");
     }
-    let events = kubectl(bed, &["get", "events", "-o", "jsonpath={.items[*].message}"])?;
+    let events = bed.kubectl(&["get", "events", "-o", "jsonpath={.items[*].message}"])?;
     assert!(events.contains("Server power cycled."), "{events}");
 
     // A word that is no verb is named, and nothing comes of it.

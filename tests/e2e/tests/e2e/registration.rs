@@ -248,7 +248,7 @@ pub(crate) async fn an_unknown_machine_gets_the_agent_once_and_becomes_a_server(
         boot["agent"]["at"].is_string() && asked.starts_with(disk)
     })
     .await?;
-    let story = crate::shell::kubectl(bed, &["describe", "server", &one])?;
+    let story = bed.kubectl(&["describe", "server", &one])?;
     anyhow::ensure!(story.contains("Server auto-registered via API."), "{story}");
     site.forget(&[&one]).await
 }
@@ -286,7 +286,7 @@ pub(crate) async fn a_report_changes_nothing_about_machines_that_are_not_its_own
             ],
             _ => vec!["annotate", "server", id, "metal.sidero.dev/pause="],
         };
-        crate::shell::kubectl(bed, &patch)?;
+        bed.kubectl(&patch)?;
         // Of an accepted machine nothing is taken, so that its agent goes on to ask for orders.
         let told = site.registers(id, mac, "AFTER").await;
         let told = told.map_err(|refused| (refused.code(), refused.message().to_owned()));

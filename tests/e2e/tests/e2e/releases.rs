@@ -8,7 +8,6 @@ use testbed::Bed;
 
 use crate::claims::site::{ALLOCATION, BY_HAND, Site, condition};
 use crate::power::lab::{A, Lab};
-use crate::shell::kubectl;
 
 const SOON: Duration = Duration::from_mins(1);
 const QUARANTINED: &str = "metal.sidero.dev/quarantined";
@@ -81,7 +80,7 @@ pub(crate) async fn a_binding_that_is_deleted_by_hand_changes_nothing_until_its_
     bed: &Bed,
 ) -> anyhow::Result<()> {
     let (lab, site) = joined(bed, "unmarked", &[]).await?;
-    kubectl(bed, &["delete", "serverbinding", A.name, "--wait=false"])?;
+    bed.kubectl(&["delete", "serverbinding", A.name, "--wait=false"])?;
     let message = site
         .until_reason("unmarked", "ServerTaken", "BindingDeleted")
         .await?;
@@ -123,11 +122,11 @@ pub(crate) async fn a_machine_that_never_had_a_server_goes_at_once_unless_its_cl
     });
     bed.apply(&alone.to_string()).await?;
     site.until_reason("never-owned", "ServerTaken", "Waiting").await?;
-    kubectl(bed, &["delete", "metalmachine", "never-owned", "--wait=false"])?;
+    bed.kubectl(&["delete", "metalmachine", "never-owned", "--wait=false"])?;
     site.until_gone("never-owned").await?;
     site.pause_cluster("never", true)?;
     site.until_reason("never-b", "Paused", "Paused").await?;
-    kubectl(bed, &["delete", "metalmachine", "never-b", "--wait=false"])?;
+    bed.kubectl(&["delete", "metalmachine", "never-b", "--wait=false"])?;
     site.until_reason("never-b", "Paused", "Paused").await?;
     ensure!(
         site.machine("never-b")
@@ -150,9 +149,9 @@ pub(crate) async fn a_server_is_given_back_though_its_machine_object_is_gone(
     site.cluster("ownerless", &["ownerless"]).await?;
     site.until_taken("ownerless").await?;
     let machine = "machines.cluster.x-k8s.io";
-    kubectl(bed, &["delete", machine, "ownerless", "--wait=false"])?;
+    bed.kubectl(&["delete", machine, "ownerless", "--wait=false"])?;
     let gone = r#"{"metadata":{"finalizers":null}}"#;
-    kubectl(bed, &["patch", machine, "ownerless", "--type=merge", "-p", gone])?;
+    bed.kubectl(&["patch", machine, "ownerless", "--type=merge", "-p", gone])?;
     site.until_message(
         "ownerless",
         "ServerTaken",
@@ -182,13 +181,10 @@ pub(crate) async fn a_marked_binding_whose_metal_machine_is_gone_is_deleted_and_
     // CAPS dies between the mark and the deletion, and never comes back for this one
     site.without_caps(async || {
         let mark = format!("metal.sidero.dev/release={allocation}");
-        kubectl(bed, &["annotate", "serverbinding", BY_HAND, &mark])?;
+        bed.kubectl(&["annotate", "serverbinding", BY_HAND, &mark])?;
         let gone = r#"{"metadata":{"finalizers":null}}"#;
-        kubectl(bed, &["delete", "metalmachine", "marked", "--wait=false"])?;
-        kubectl(
-            bed,
-            &["patch", "metalmachine", "marked", "--type=merge", "-p", gone],
-        )?;
+        bed.kubectl(&["delete", "metalmachine", "marked", "--wait=false"])?;
+        bed.kubectl(&["patch", "metalmachine", "marked", "--type=merge", "-p", gone])?;
         site.until_gone("marked").await?;
         site.until_binding(BY_HAND, "it is deleted", |binding| {
             binding.metadata.deletion_timestamp.is_some()

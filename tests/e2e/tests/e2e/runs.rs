@@ -9,17 +9,16 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::Mutex;
 
-/// The lines after which a run is killed: from its first possessions to its last.
-const KILL_AFTER: [&str; 6] = [
+/// The lines after which a run is killed: from its first possessions to machines that run.
+const KILL_AFTER: [&str; 5] = [
     "has its network",
     "both API servers are ready",
     "managers are ready",
     LAB_IS_UP,
-    "their agents wiped the disks",
-    "up to what it waits for",
+    "are Servers",
 ];
 
-const LAB_IS_UP: &str = "the provisioning network is up";
+const LAB_IS_UP: &str = "machines are plugged in";
 
 /// Any run that starts cleans up after dead ones, so these tests must not overlap.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
@@ -33,9 +32,10 @@ struct Demo {
 
 impl Demo {
     /// Starts it and reads which run it is.
-    async fn start() -> anyhow::Result<Self> {
+    async fn start(arguments: &[String]) -> anyhow::Result<Self> {
         let mut command = Command::new(demo_binary()?);
         let mut child = command
+            .args(arguments)
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -79,7 +79,7 @@ pub(crate) async fn a_killed_run_is_cleaned_up_by_the_next(bed: &Bed) -> anyhow:
     let tools = bed.tools().folder();
     let mut has_site = false;
     for line in KILL_AFTER {
-        let mut demo = Demo::start().await?;
+        let mut demo = Demo::start(&[]).await?;
         if line != KILL_AFTER[0] {
             demo.until(line).await?;
         }
@@ -123,21 +123,36 @@ pub(crate) async fn a_killed_run_is_cleaned_up_by_the_next(bed: &Bed) -> anyhow:
     Ok(())
 }
 
-pub(crate) async fn a_run_ends_without_a_trace_beside_another(bed: &Bed) -> anyhow::Result<()> {
+/// What is spoiled in a run, and the verifier's check that must find it.
+const SABOTAGE: [&str; 4] = ["wipe", "power", "node", "release"];
+
+pub(crate) async fn a_demo_that_is_sabotaged_fails_by_name_and_ends_without_a_trace(
+    bed: &Bed,
+) -> anyhow::Result<()> {
     let _alone = ONE_AT_A_TIME.lock().await;
-    let mut demo = Demo::start().await?;
+    let all = SABOTAGE.map(|what| format!("--sabotage={what}"));
+    let mut demo = Demo::start(&all).await?;
     let slot = demo.slot;
     assert_ne!(slot, bed.run().slot());
     assert!(!leftovers::find(slot)?.is_empty(), "a live run is visible");
-    demo.until(
-        testbed::first_cluster::WHAT_IS_MISSING
-            .lines()
-            .next()
-            .unwrap_or_default(),
-    )
-    .await?;
+    let mut said = Vec::new();
+    while let Some(line) = demo.lines.next_line().await? {
+        said.push(line);
+    }
     let status = demo.child.wait().await?;
-    assert!(status.success(), "{status}");
+    let has = |begin: &str| said.iter().any(|line| line.starts_with(begin));
+    for what in SABOTAGE {
+        assert!(
+            has(&format!("FAILED  {what}: ")),
+            "{what} was not found:\n{}",
+            said.join("\n")
+        );
+    }
+    // the rest of the job was done all the same
+    for check in ["steps", "end"] {
+        assert!(has(&format!("ok  {check}: ")), "{check}:\n{}", said.join("\n"));
+    }
+    assert_eq!(status.code(), Some(1));
     let _held = leftovers::hold_starts()?;
     let left = leftovers::find(slot)?;
     assert!(left.is_empty() || slot.is_live(), "it left {left:?}");

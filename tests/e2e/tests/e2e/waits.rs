@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use testbed::first_cluster::FirstCluster;
 use testbed::{Bed, Object};
 
-use crate::shell::kubectl;
+use crate::clusters::first_cluster::FirstCluster;
 
 pub(crate) async fn a_failed_wait_shows_objects_conditions_and_logs(bed: &Bed) -> anyhow::Result<()> {
     let cluster = FirstCluster::new("default", "shown");
@@ -49,10 +48,10 @@ pub(crate) async fn a_failed_wait_shows_objects_conditions_and_logs(bed: &Bed) -
 }
 
 pub(crate) async fn the_written_kubeconfigs_work_from_a_terminal(bed: &Bed) -> anyhow::Result<()> {
-    let namespaces = kubectl(bed, &["get", "namespaces"])?;
+    let namespaces = bed.kubectl(&["get", "namespaces"])?;
     assert!(namespaces.contains("capi-system"), "{namespaces}");
     let workload = bed.workload.kubeconfig().display().to_string();
-    let namespaces = kubectl(bed, &["--kubeconfig", &workload, "get", "namespaces"])?;
+    let namespaces = bed.kubectl(&["--kubeconfig", &workload, "get", "namespaces"])?;
     assert!(
         namespaces.contains("kube-system") && !namespaces.contains("capi-system"),
         "{namespaces}"

@@ -8,6 +8,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 use testbed::Bed;
 use testbed::lab::{Found, Machine, Mark};
+use testbed::main_job::servers;
 use tonic::Code;
 
 use crate::discovery::{Site, end, is, server};
@@ -30,11 +31,11 @@ const FLAGS: [&str; 3] = [
 pub(crate) async fn an_accepted_machine_is_wiped_switched_off_and_available(bed: &Bed) -> anyhow::Result<()> {
     let site = Site::start(bed, &FLAGS).await?;
     let mut marks = Vec::new();
-    for machine in Machine::ALL {
+    for machine in Machine::BOTH {
         marks.push((machine, site.machines.mark_disk(machine)?));
         site.machines.switch_on(machine).await?;
     }
-    for machine in Machine::ALL {
+    for machine in Machine::BOTH {
         let registered = |server: &Value| {
             let serial = &server["spec"]["hardware"]["system"]["serialNumber"];
             is("serial number", serial, &json!(machine.serial_number()))
@@ -43,20 +44,19 @@ pub(crate) async fn an_accepted_machine_is_wiped_switched_off_and_available(bed:
             .await?;
     }
     // The first one is off when it is accepted. The agent of the second one waits, and is told to wipe without another boot.
-    site.machines.power(Machine::First, "off").await?;
+    site.machines.power(Machine::FIRST, "off").await?;
     site.machines
-        .until_serial(Machine::Second, "not accepted", REGISTERED)
+        .until_serial(Machine::SECOND, "not accepted", REGISTERED)
         .await?;
-    let servers = include_str!("../../../testbed/src/first_machines/servers.yaml");
-    bed.apply(&servers.replace("ADDRESS", &bed.run().network().inside().to_string()))
+    bed.apply(&servers(&Machine::BOTH, bed.run().network().inside()))
         .await?;
-    for machine in Machine::ALL {
+    for machine in Machine::BOTH {
         let available = |server: &Value| is("phase", &server["status"]["phase"], &json!("Available"));
         site.until_within(bed, machine, "it is available", WIPED, available)
             .await?;
         says_what_was_done(bed, machine).await?;
     }
-    let boots = [(Machine::First, 2), (Machine::Second, 1)];
+    let boots = [(Machine::FIRST, 2), (Machine::SECOND, 1)];
     for (machine, boots) in boots {
         was_switched(&site, machine, boots).await?;
     }
@@ -108,7 +108,7 @@ async fn says_what_was_done(bed: &Bed, machine: Machine) -> anyhow::Result<()> {
     is(
         "discarded",
         &disk["discarded"],
-        &json!(machine == Machine::Second),
+        &json!(machine == Machine::SECOND),
     )?;
     // both ends of the disk and of two partitions, the first of which begins where the disk's first MiB ends
     is("zeroed bytes", &disk["zeroedBytes"], &json!(6 << 20))?;
@@ -150,7 +150,7 @@ fn looks_wiped(site: &Site, machine: Machine, marks: &[Mark]) -> anyhow::Result<
     anyhow::ensure!(marks.len() == 7, "{marks:?}");
     for mark in marks {
         let found = site.machines.look(machine, mark)?;
-        let want = if mark.is_metadata || machine == Machine::Second {
+        let want = if mark.is_metadata || machine == Machine::SECOND {
             Found::Zeros
         } else {
             Found::Mark
@@ -176,7 +176,7 @@ fn looks_wiped(site: &Site, machine: Machine, marks: &[Mark]) -> anyhow::Result<
 
 /// The token stands on the kernel command line, which the console shows; the manager says it nowhere.
 fn shows_no_token(site: &Site) -> anyhow::Result<()> {
-    let console = site.machines.serial_log(Machine::First)?;
+    let console = site.machines.serial_log(Machine::FIRST)?;
     let token = console
         .split("sidero.token=")
         .nth(1)
@@ -230,10 +230,7 @@ pub(crate) async fn a_disk_that_vanished_fails_the_wipe_until_it_is_waived(bed: 
 
     // A human says that it is gone for good: the wipe that was done counts.
     let waiver = r#"{"spec":{"wipe":{"waivedSerialNumbers":["serial-sdb"]}}}"#;
-    crate::shell::kubectl(
-        bed,
-        &["patch", "server", &machine.id, "--type=merge", "-p", waiver],
-    )?;
+    bed.kubectl(&["patch", "server", &machine.id, "--type=merge", "-p", waiver])?;
     site.until_server(&machine.id, "it is available, by hand", |server| {
         let why = server["status"]["phaseReason"].as_str().unwrap_or_default();
         server["status"]["phase"] == "Available" && why.contains("no BMC can say")
@@ -247,7 +244,7 @@ pub(crate) async fn a_disk_that_vanished_fails_the_wipe_until_it_is_waived(bed: 
     );
     let told = machine.polls().await?;
     anyhow::ensure!(told.order() == Order::Reboot, "{told:?}");
-    let story = crate::shell::kubectl(bed, &["describe", "server", &machine.id])?;
+    let story = bed.kubectl(&["describe", "server", &machine.id])?;
     for event in ["Wipe failed", "Server wiped via agent."] {
         anyhow::ensure!(story.contains(event), "{story}");
     }
@@ -279,7 +276,7 @@ pub(crate) async fn a_machine_that_somebody_has_is_not_wiped(bed: &Bed) -> anyho
     );
     claim.delete(bed.client()).await?;
     let nudge = ["annotate", "server", &machine.id, "test.example/nudge=1"];
-    crate::shell::kubectl(bed, &nudge)?;
+    bed.kubectl(&nudge)?;
     anyhow::ensure!(machine.until_ordered().await? == 1);
     site.forget(&[&machine.id]).await
 }

@@ -20,68 +20,155 @@ const CONTROL_PORT: u16 = 6200;
 /// How long the simulator may take to start, and to answer.
 const ANSWERS: Duration = Duration::from_secs(20);
 
-/// Bytes of each machine's disk.
-const DISK_SIZE: u64 = 1 << 30;
-
 /// What the simulator calls the log of a machine's console; it appends.
 const SERIAL_LOG: &str = "serial.log";
 
-/// The taps that the fleet file names.
-const TAPS: [&str; 3] = ["m1-nic0", "m1-nic1", "m2-nic0"];
-
-/// A machine of the two.
+/// A machine of the lab. Every other one is of the same kind.
+///
+/// The 1st, 3rd, 5th: BIOS, two network cards, boots from the network first, its disk knows no discard; IPMI.
+/// The 2nd, 4th, 6th: UEFI with its own network boot, boots from the disk first, which is NVMe and discards; Redfish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Machine {
-    /// BIOS, two network cards, boots from the network first, its disk knows no discard; IPMI at port 623 of the run's address.
-    First,
-    /// UEFI with its own network boot, boots from the disk first, which is NVMe and discards; Redfish at port 8443 of the run's address.
-    Second,
-}
+pub struct Machine(usize);
 
 impl Machine {
-    /// Both of them.
-    pub const ALL: [Self; 2] = [Self::First, Self::Second];
+    /// The first: IPMI at port 623 of the run's address.
+    pub const FIRST: Self = Self(0);
+    /// The second: Redfish at port 8443 of the run's address.
+    pub const SECOND: Self = Self(1);
+    /// The two that there are unless more are asked for.
+    pub const BOTH: [Self; 2] = [Self::FIRST, Self::SECOND];
+    /// Most machines of a lab.
+    pub const MOST: usize = NAMES.len();
+
+    /// The first so many, [`MOST`](Self::MOST) at most.
+    pub fn first(count: usize) -> impl Iterator<Item = Self> {
+        (0..count.min(Self::MOST)).map(Self)
+    }
 
     /// Its SMBIOS UUID, which is its Server's name.
     pub fn name(self) -> &'static str {
-        [
-            "0b5a6f0e-51c2-4c7e-9d43-6c1f5c1c0001",
-            "0b5a6f0e-51c2-4c7e-9d43-6c1f5c1c0002",
-        ][self.at()]
+        NAMES[self.0].0
     }
 
     /// Its BMC's name in the simulator.
     pub fn bmc(self) -> &'static str {
-        ["rack1-u01", "rack1-u02"][self.at()]
+        NAMES[self.0].1
     }
 
     /// Its SMBIOS serial number.
-    pub fn serial_number(self) -> &'static str {
-        ["SN-0001", "SN-0002"][self.at()]
+    pub fn serial_number(self) -> String {
+        format!("SN-000{}", self.number())
     }
 
-    /// The serial number of its disk, of 1 GiB.
-    pub fn disk_serial_number(self) -> &'static str {
-        ["DISK-0001", "DISK-0002"][self.at()]
+    /// The serial number of its disk, of [`DISK_SIZE`](Self::DISK_SIZE).
+    pub fn disk_serial_number(self) -> String {
+        format!("DISK-000{}", self.number())
+    }
+
+    /// Bytes of its disk.
+    pub const DISK_SIZE: u64 = 1 << 30;
+
+    /// How its system calls that disk.
+    pub fn disk_device(self) -> &'static str {
+        if self.has_bios() {
+            "/dev/vda"
+        } else {
+            "/dev/nvme0n1"
+        }
     }
 
     /// The addresses of its network cards.
-    pub fn macs(self) -> &'static [&'static str] {
-        match self {
-            Self::First => &["52:54:00:77:00:01", "52:54:00:77:00:02"],
-            Self::Second => &["52:54:00:77:00:03"],
+    pub fn macs(self) -> Vec<String> {
+        let before = self.0 + self.0.div_ceil(2);
+        (1..=self.cards())
+            .map(|card| format!("52:54:00:77:00:{:02x}", before + card))
+            .collect()
+    }
+
+    /// Where its BMC is, as `spec.bmc.endpoint` says it, if the run has this address.
+    pub fn bmc_endpoint(self, address: Ipv4Addr) -> String {
+        let scheme = if self.has_bios() { "ipmi" } else { "redfish" };
+        format!("{scheme}://{address}:{}", self.bmc_port())
+    }
+
+    /// BIOS and IPMI, or else UEFI and Redfish.
+    pub fn has_bios(self) -> bool {
+        self.0.is_multiple_of(2)
+    }
+
+    /// The port of its BMC, at the run's address.
+    pub fn bmc_port(self) -> usize {
+        let pair = self.0 / 2;
+        match (self.has_bios(), pair) {
+            (true, 0) => 623,
+            (true, _) => 6230 + pair,
+            (false, _) => 8443 + pair,
         }
     }
 
-    fn at(self) -> usize {
-        match self {
-            Self::First => 0,
-            Self::Second => 1,
+    fn number(self) -> usize {
+        self.0 + 1
+    }
+
+    fn cards(self) -> usize {
+        if self.has_bios() { 2 } else { 1 }
+    }
+
+    /// The taps of its network cards.
+    fn taps(self) -> Vec<String> {
+        (0..self.cards())
+            .map(|card| format!("m{}-nic{card}", self.number()))
+            .collect()
+    }
+
+    /// Its entry in the simulator's fleet file.
+    fn entry(self, address: Ipv4Addr, folder: &Path) -> Value {
+        let [front, model, firmware] = if self.has_bios() {
+            ["ipmi", "Model-X", "bios"]
+        } else {
+            ["redfish", "Model-Y", "uefi"]
+        };
+        let mut disk = json!({
+            "file": "disk0.raw", "size-mib": Self::DISK_SIZE >> 20, "serial": self.disk_serial_number(),
+            "bus": "nvme",
+        });
+        let mut qemu = json!({
+            "folder": folder_of(folder, self), "memory-mib": 512, "taps": self.taps(),
+        });
+        if self.has_bios() {
+            disk["bus"] = json!("virtio");
+            disk["discard"] = json!(false);
+        } else {
+            qemu["pxe"] = json!("firmware");
         }
+        qemu["disks"] = json!([disk]);
+        let order = if self.has_bios() {
+            ["network", "disk"]
+        } else {
+            ["disk", "network"]
+        };
+        json!({
+            "name": self.bmc(),
+            front: { "listen": format!("{address}:{}", self.bmc_port()) },
+            "machine": {
+                "uuid": self.name(), "manufacturer": "Metal Corp", "model": model, "serial": self.serial_number(),
+                "firmware": firmware, "macs": self.macs(), "boot-order": order, "qemu": qemu,
+            },
+        })
     }
 }
 
-/// The simulator with both machines, which are off. Dropping it stops all of them.
+/// UUID and BMC of each machine.
+const NAMES: [(&str, &str); 6] = [
+    ("0b5a6f0e-51c2-4c7e-9d43-6c1f5c1c0001", "rack1-u01"),
+    ("0b5a6f0e-51c2-4c7e-9d43-6c1f5c1c0002", "rack1-u02"),
+    ("0b5a6f0e-51c2-4c7e-9d43-6c1f5c1c0003", "rack1-u03"),
+    ("0b5a6f0e-51c2-4c7e-9d43-6c1f5c1c0004", "rack1-u04"),
+    ("0b5a6f0e-51c2-4c7e-9d43-6c1f5c1c0005", "rack1-u05"),
+    ("0b5a6f0e-51c2-4c7e-9d43-6c1f5c1c0006", "rack1-u06"),
+];
+
+/// The simulator with its machines, which are off. Dropping it stops all of them.
 #[derive(Debug)]
 pub struct Machines {
     simulator: Process,
@@ -92,21 +179,21 @@ pub struct Machines {
 
 impl Machines {
     /// Makes their taps, starts the simulator and waits until it answers.
-    pub async fn plug_in(bed: &Bed, lab: &Lab) -> anyhow::Result<Self> {
+    pub async fn plug_in(bed: &Bed, lab: &Lab, machines: &[Machine]) -> anyhow::Result<Self> {
         let folder = bed.run().folder().join("machines");
-        for machine in Machine::ALL {
+        for machine in machines.iter().copied() {
             show_console(
                 &bed.run().folder().join("log"),
                 &folder_of(&folder, machine),
                 machine,
             )
             .with_context(|| format!("cannot make the console's log of {}", machine.bmc()))?;
-        }
-        for tap in TAPS {
-            lab.tap(tap)?;
+            for tap in machine.taps() {
+                lab.tap(&tap)?;
+            }
         }
         let inside = bed.run().network().inside();
-        let program = bed.bmc_sim("fleet", &fleet(inside, &folder), CONTROL_PORT)?;
+        let program = bed.bmc_sim("fleet", &fleet(inside, &folder, machines), CONTROL_PORT)?;
         let this = Self {
             simulator: bed.start_part("bmc-sim", program)?,
             http: reqwest::Client::builder().timeout(ANSWERS).build()?,
@@ -162,7 +249,7 @@ impl Machines {
     /// Makes a machine's disk one that was used: partitioned, with marks at its ends, in its middle and at both ends of each
     /// partition. The machine must be off.
     pub fn mark_disk(&self, machine: Machine) -> anyhow::Result<[Mark; 7]> {
-        disk::make_used(&self.disk(machine), DISK_SIZE)
+        disk::make_used(&self.disk(machine), Machine::DISK_SIZE)
     }
 
     /// What stands at a mark of a machine's disk now, read past the machine.
@@ -182,7 +269,7 @@ impl Machines {
 }
 
 fn folder_of(folder: &Path, machine: Machine) -> PathBuf {
-    folder.join((machine.at() + 1).to_string())
+    folder.join(machine.number().to_string())
 }
 
 /// Makes the log of a machine's console, and one of the run's logs of it: shown and kept as the others are.
@@ -196,10 +283,15 @@ fn show_console(logs: &Path, folder: &Path, machine: Machine) -> io::Result<()> 
 }
 
 /// The simulator's fleet file.
-fn fleet(address: Ipv4Addr, folder: &Path) -> String {
-    include_str!("fleet.yaml")
-        .replace("ADDRESS", &address.to_string())
-        .replace("FOLDER", &folder.display().to_string())
+fn fleet(address: Ipv4Addr, folder: &Path, machines: &[Machine]) -> String {
+    let bmcs: Vec<_> = machines
+        .iter()
+        .map(|machine| machine.entry(address, folder))
+        .collect();
+    let user =
+        |name: &str, role: &str| json!({ "name": name, "password": format!("{name}-secret"), "role": role });
+    let users = [user("admin", "administrator"), user("operator", "operator")];
+    json!({ "version": 1, "users": users, "bmcs": bmcs }).to_string()
 }
 
 /// The JSON of an answer; the error of one that is none, or that refuses, names the address.
@@ -215,44 +307,30 @@ async fn answer(request: reqwest::RequestBuilder, url: &str) -> anyhow::Result<V
 mod tests {
     use super::*;
 
-    fn machines() -> [Value; 2] {
-        let text = fleet(Ipv4Addr::LOCALHOST, Path::new("/run/machines"));
-        let fleet: Value = serde_saphyr::from_str(&text).unwrap();
-        [0, 1].map(|at| fleet["bmcs"][at].clone())
-    }
-
     #[test]
-    fn the_fleet_file_says_what_the_machines_say_of_themselves() {
-        for (machine, bmc) in Machine::ALL.into_iter().zip(machines()) {
-            assert_eq!(bmc["name"], machine.bmc());
-            assert_eq!(bmc["machine"]["uuid"], machine.name());
-            assert_eq!(bmc["machine"]["serial"], machine.serial_number());
-            assert_eq!(bmc["machine"]["macs"], json!(machine.macs()));
-            let disk = &bmc["machine"]["qemu"]["disks"][0];
-            assert_eq!(disk["serial"], machine.disk_serial_number());
-            assert_eq!(disk["size-mib"], DISK_SIZE >> 20);
-            let folder = folder_of(Path::new("/run/machines"), machine);
-            assert_eq!(bmc["machine"]["qemu"]["folder"], folder.display().to_string());
+    fn no_two_machines_share_anything() {
+        let machines: Vec<_> = Machine::first(99).collect();
+        assert_eq!(machines.len(), Machine::MOST);
+        let text = fleet(Ipv4Addr::LOCALHOST, Path::new("/run/machines"), &machines);
+        let fleet: Value = serde_json::from_str(&text).unwrap();
+        let mut all = Vec::new();
+        for (machine, entry) in machines.iter().zip(fleet["bmcs"].as_array().unwrap()) {
+            let of = &entry["machine"];
+            let front = if machine.has_bios() { "ipmi" } else { "redfish" };
+            all.extend([
+                &entry["name"],
+                &of["uuid"],
+                &of["serial"],
+                &of["qemu"]["folder"],
+                &entry[front]["listen"],
+                &of["qemu"]["disks"][0]["serial"],
+            ]);
+            all.extend(of["macs"].as_array().unwrap());
+            all.extend(of["qemu"]["taps"].as_array().unwrap());
         }
-    }
-
-    #[test]
-    fn each_network_card_has_a_tap_that_is_made() {
-        let mut taps = Vec::new();
-        for bmc in machines() {
-            let of_machine = bmc["machine"]["qemu"]["taps"].as_array().unwrap().clone();
-            assert_eq!(of_machine.len(), bmc["machine"]["macs"].as_array().unwrap().len());
-            taps.extend(of_machine);
-        }
-        assert_eq!(json!(taps), json!(TAPS));
-    }
-
-    #[test]
-    fn nothing_in_the_fleet_file_is_left_to_fill_in() {
-        let [first, second] = machines();
-        assert_eq!(first["ipmi"]["listen"], "127.0.0.1:623");
-        assert_eq!(second["redfish"]["listen"], "127.0.0.1:8443");
-        let text = json!([first, second]).to_string();
-        assert!(!text.contains("ADDRESS") && !text.contains("FOLDER"), "{text}");
+        let all: Vec<_> = all.iter().map(|value| value.as_str().unwrap()).collect();
+        let different: std::collections::BTreeSet<_> = all.iter().collect();
+        assert_eq!(all.len(), different.len(), "{all:?}");
+        assert_eq!(all.len(), 6 * Machine::MOST + 2 * (3 * 2 + 3));
     }
 }

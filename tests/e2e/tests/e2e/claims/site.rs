@@ -8,8 +8,6 @@ use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 use testbed::{Bed, Object, Process};
 
-use crate::shell::kubectl;
-
 const METAL: &str = "metal.sidero.dev/v1alpha2";
 const INFRASTRUCTURE: &str = "infrastructure.cluster.x-k8s.io/v1alpha3";
 const CLUSTER: &str = "cluster.x-k8s.io/v1beta2";
@@ -102,7 +100,7 @@ impl<'a> Site<'a> {
     /// Says of a Server that never had an agent that it is clean, and waits until it is offered.
     pub(crate) async fn offer(&self, server: &str) -> anyhow::Result<()> {
         let label = format!("claims={}", self.name);
-        kubectl(self.bed, &["label", "server", server, &label])?;
+        self.bed.kubectl(&["label", "server", server, &label])?;
         let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("metal.sidero.dev", "v1alpha2", "Server"));
         let api: Api<DynamicObject> = Api::all_with(self.bed.client().clone(), &kind);
         let patch = json!({ "status": { "isClean": true, "ready": true, "inUse": false } });
@@ -387,17 +385,17 @@ impl<'a> Site<'a> {
 
     pub(crate) fn pause_cluster(&self, name: &str, paused: bool) -> anyhow::Result<()> {
         let patch = json!({ "spec": { "paused": paused } }).to_string();
-        kubectl(
-            self.bed,
-            &["patch", "cluster", name, "--type=merge", "-p", &patch],
-        )
-        .map(drop)
+        self.bed
+            .kubectl(&["patch", "cluster", name, "--type=merge", "-p", &patch])
+            .map(drop)
     }
 
     /// A human's word about its Server.
     pub(crate) fn resume(&self, word: &str) -> anyhow::Result<()> {
         let resume = format!("metal.sidero.dev/resume={word}");
-        kubectl(self.bed, &["annotate", "server", self.server, &resume]).map(drop)
+        self.bed
+            .kubectl(&["annotate", "server", self.server, &resume])
+            .map(drop)
     }
 
     /// The machine of a Server asks what to boot until it is nobody's any more.
@@ -429,18 +427,15 @@ impl<'a> Site<'a> {
             ("serverbinding", server),
             ("server", server),
         ] {
-            kubectl(
-                self.bed,
-                &[
-                    "patch",
-                    kind,
-                    name,
-                    "--subresource=status",
-                    "--type=json",
-                    "-p",
-                    &gone,
-                ],
-            )?;
+            self.bed.kubectl(&[
+                "patch",
+                kind,
+                name,
+                "--subresource=status",
+                "--type=json",
+                "-p",
+                &gone,
+            ])?;
         }
         Ok(())
     }

@@ -1,17 +1,10 @@
-//! The first cluster of the main job: a Cluster with one stand-alone Talos control-plane Machine.
+//! A Cluster with one stand-alone Talos control-plane Machine.
 
 use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::Bed;
-use crate::objects::Object;
-
-/// What the demo says of the part of the main job that it does not show yet.
-pub const WHAT_IS_MISSING: &str = "\
-This is as far as the demo goes today: machines are discovered, wiped and powered, and Cluster API and the Talos provider, which
-are real, wait for caps-controller-manager, which it does not start yet. `cargo xtask test e2e joining` shows two machines
-that are taken by a cluster, install, become its Nodes and are given back.";
+use testbed::{Bed, Object};
 
 const CLUSTER: &str = "cluster.x-k8s.io/v1beta2";
 const BOOTSTRAP: &str = "bootstrap.cluster.x-k8s.io/v1alpha3";
@@ -19,14 +12,14 @@ const INFRASTRUCTURE: &str = "infrastructure.cluster.x-k8s.io/v1alpha3";
 
 /// A Cluster by namespace and name, with the objects that belong to it.
 #[derive(Debug, Clone)]
-pub struct FirstCluster {
+pub(crate) struct FirstCluster {
     namespace: String,
     name: String,
 }
 
 impl FirstCluster {
     /// The cluster `namespace/name`; the namespace exists.
-    pub fn new(namespace: &str, name: &str) -> Self {
+    pub(crate) fn new(namespace: &str, name: &str) -> Self {
         Self {
             namespace: namespace.into(),
             name: name.into(),
@@ -38,33 +31,33 @@ impl FirstCluster {
     }
 
     /// The Cluster itself.
-    pub fn cluster(&self) -> Object {
+    pub(crate) fn cluster(&self) -> Object {
         self.object(CLUSTER, "Cluster")
     }
 
     /// Its MetalCluster.
-    pub fn metal_cluster(&self) -> Object {
+    pub(crate) fn metal_cluster(&self) -> Object {
         self.object(INFRASTRUCTURE, "MetalCluster")
     }
 
     /// Its control-plane Machine.
-    pub fn machine(&self) -> Object {
+    pub(crate) fn machine(&self) -> Object {
         self.object(CLUSTER, "Machine")
     }
 
     /// The Talos machine config of that Machine.
-    pub fn talos_config(&self) -> Object {
+    pub(crate) fn talos_config(&self) -> Object {
         self.object(BOOTSTRAP, "TalosConfig")
     }
 
     /// The objects that tell its story, in the order in which it happens.
-    pub fn objects(&self) -> [Object; 3] {
+    pub(crate) fn objects(&self) -> [Object; 3] {
         [self.cluster(), self.machine(), self.talos_config()]
     }
 
     /// Applies it to the management cluster.
-    pub async fn apply(&self, bed: &Bed) -> anyhow::Result<()> {
-        let yaml = include_str!("first_cluster/cluster.yaml")
+    pub(crate) async fn apply(&self, bed: &Bed) -> anyhow::Result<()> {
+        let yaml = include_str!("cluster.yaml")
             .replace("NAMESPACE", &self.namespace)
             .replace("NAME", &self.name);
         let yaml = yaml.replace("ENDPOINT", &bed.run().network().inside().to_string());
@@ -73,7 +66,7 @@ impl FirstCluster {
 
     /// Waits until Cluster API has taken all of it as far as it goes without infrastructure: it has adopted the
     /// MetalCluster, and Cluster, Machine and Talos config each say that they wait for it.
-    pub async fn until_it_waits(&self, bed: &Bed, deadline: Duration) -> anyhow::Result<()> {
+    pub(crate) async fn until_it_waits(&self, bed: &Bed, deadline: Duration) -> anyhow::Result<()> {
         let concerned = [
             self.cluster(),
             self.metal_cluster(),
