@@ -64,6 +64,8 @@ pub struct Address {
 pub const TOLD_AGENT: &str = "told to boot the agent";
 /// What is recorded of a machine that asked what to boot and was given the environment of who has it.
 pub const TOLD_ENVIRONMENT: &str = "told to boot its environment";
+/// How it begins, of one that has to ask again.
+pub const TOLD_WAIT: &str = "told to wait";
 
 /// What a machine boots that somebody has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,7 +127,7 @@ impl fmt::Display for Sighting {
                 Answer::Agent { .. } => f.write_str(TOLD_AGENT),
                 Answer::Environment => f.write_str(TOLD_ENVIRONMENT),
                 Answer::Disk(why) => write!(f, "told to boot its disk: {why}"),
-                Answer::Wait(why) => write!(f, "told to wait: {why}"),
+                Answer::Wait(why) => write!(f, "{TOLD_WAIT}: {why}"),
             },
             Self::Agent => f.write_str("the agent runs"),
         }

@@ -54,7 +54,7 @@ pub struct Observed {
     pub intent: Option<Command>,
     /// When it last asked what to boot and was given what it is to boot: the agent, or the environment of who has it.
     pub asked: Option<Time>,
-    /// When it last asked what to boot, whatever it was told.
+    /// When it last asked what to boot, if it was told to wait or to boot the agent: it ran nobody's system then.
     pub started: Option<Time>,
     /// When its agent was last heard of.
     pub agent: Option<Time>,

@@ -35,7 +35,7 @@ pub struct Demo {
     #[arg(long)]
     keep: bool,
     /// How many machines: one for the control plane, the others are workers.
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(2..=MOST))]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(2..=i64::from(Machine::MOST)))]
     machines: u8,
     /// Write what was seen to this file: facts, which the verifier judges.
     #[arg(long, value_name = "FILE")]
@@ -44,9 +44,6 @@ pub struct Demo {
     #[arg(long, value_name = "WHAT", value_enum)]
     sabotage: Vec<Sabotage>,
 }
-
-// clap counts in i64
-const MOST: i64 = Machine::MOST as i64;
 
 impl Demo {
     /// Runs it until it ends or is interrupted; either way nothing is left behind.

@@ -5,6 +5,7 @@ pub mod facts;
 mod files;
 mod servers;
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -101,7 +102,7 @@ pub struct Job<'a> {
 /// Does the main job with so many machines, at least two. What it runs on is still there when it is done.
 pub async fn run<'a>(bed: &'a Bed, count: usize, audience: &mut impl Audience) -> anyhow::Result<Job<'a>> {
     ensure!(
-        (2..=Machine::MOST).contains(&count),
+        (2..=usize::from(Machine::MOST)).contains(&count),
         "{count} machines: from 2 to {} can be had",
         Machine::MOST
     );
@@ -118,7 +119,7 @@ pub async fn run<'a>(bed: &'a Bed, count: usize, audience: &mut impl Audience) -
     job.until_running(count).await?;
     audience.after(Step::Running, &job).await?;
     audience.tell("kubectl scale machinedeployment lab-workers --replicas=0");
-    job.scale(0).await?;
+    job.scale(0)?;
     job.until_available("the workers' machines are back in the pool", &job.all[1..])
         .await?;
     audience.after(Step::Returned, &job).await?;
@@ -126,7 +127,7 @@ pub async fn run<'a>(bed: &'a Bed, count: usize, audience: &mut impl Audience) -
         "kubectl scale machinedeployment lab-workers --replicas={}",
         count - 1
     ));
-    job.scale(count - 1).await?;
+    job.scale(count - 1)?;
     job.until_running(count).await?;
     audience.after(Step::RunningAgain, &job).await?;
     audience.tell("kubectl delete cluster lab");
@@ -237,7 +238,7 @@ impl<'a> Job<'a> {
         self.bed.apply(&yaml).await.map(drop)
     }
 
-    async fn scale(&self, replicas: usize) -> anyhow::Result<()> {
+    fn scale(&self, replicas: usize) -> anyhow::Result<()> {
         let replicas = format!("--replicas={replicas}");
         self.bed
             .kubectl(&["scale", "machinedeployment", WORKERS, &replicas])?;
@@ -247,7 +248,7 @@ impl<'a> Job<'a> {
     async fn delete_cluster(&self) -> anyhow::Result<()> {
         let cluster = Object::namespaced(CORE, "Cluster", "default", CLUSTER);
         cluster.delete(self.bed.client()).await?;
-        let concerned = self.concerned(&self.all, [cluster.clone()]);
+        let concerned = concerned(&self.all, [cluster.clone()]);
         self.bed
             .wait_for("the Cluster is gone", PATIENCE, &concerned, || async {
                 Ok(cluster.get(self.bed.client()).await?.is_none().then_some(()))
@@ -259,7 +260,7 @@ impl<'a> Job<'a> {
     /// Waits until there are so many Machines of the Cluster and each is Running.
     pub async fn until_running(&self, count: usize) -> anyhow::Result<()> {
         let machine = Object::namespaced(CORE, "Machine", "default", "lab-control-plane");
-        let concerned = self.concerned(&self.all, [machine]);
+        let concerned = concerned(&self.all, [machine]);
         let all = format!("all {count} Machines are Running");
         self.bed
             .wait_for(&all, PATIENCE, &concerned, || async {
@@ -295,7 +296,7 @@ impl<'a> Job<'a> {
         machines: &[Machine],
         holds: impl Fn(Machine, &Value) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let concerned = self.concerned(machines, []);
+        let concerned = concerned(machines, []);
         self.bed
             .wait_for(what, PATIENCE, &concerned, || async {
                 for machine in machines {
@@ -309,10 +310,6 @@ impl<'a> Job<'a> {
             .with_context(|| self.consoles(machines))
     }
 
-    fn concerned<const N: usize>(&self, machines: &[Machine], others: [Object; N]) -> Vec<Object> {
-        machines.iter().copied().map(server).chain(others).collect()
-    }
-
     /// How the consoles of these machines end.
     fn consoles(&self, machines: &[Machine]) -> String {
         let mut text = String::new();
@@ -320,7 +317,7 @@ impl<'a> Job<'a> {
             let log = self.machines.serial_log(*machine).unwrap_or_default();
             let lines: Vec<_> = log.lines().collect();
             let end = lines[lines.len().saturating_sub(15)..].join("\n");
-            text.push_str(&format!("the console of {} ends:\n{end}\n", machine.bmc()));
+            writeln!(text, "the console of {} ends:\n{end}", machine.bmc()).ok();
         }
         text
     }
@@ -350,4 +347,9 @@ impl<'a> Job<'a> {
             .workload_kubectl(&["delete", "nodes", "--selector=metal.sidero.dev/uuid"])
             .map(drop)
     }
+}
+
+/// What a failed wait shows.
+fn concerned<const N: usize>(machines: &[Machine], others: [Object; N]) -> Vec<Object> {
+    machines.iter().copied().map(server).chain(others).collect()
 }

@@ -1,6 +1,6 @@
 //! What `lifecycle::server` is asked about: a Server, its BMC and its agent as they were seen.
 
-use boot_services::{TOLD_AGENT, TOLD_ENVIRONMENT};
+use boot_services::{TOLD_AGENT, TOLD_ENVIRONMENT, TOLD_WAIT};
 use crd_types::metal::{Server, WipedDisk};
 use crd_types::names::annotations::server as keys;
 use hardware_types::inventory::Disk;
@@ -126,6 +126,7 @@ pub(crate) fn observed(
         },
         started: boot
             .and_then(|boot| boot.ipxe.as_ref())
+            .filter(|seen| seen.what == TOLD_AGENT || seen.what.starts_with(TOLD_WAIT))
             .map(|seen| time(&seen.at)),
         agent: boot
             .and_then(|boot| boot.agent.as_ref())

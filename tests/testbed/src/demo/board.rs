@@ -97,15 +97,14 @@ impl Board {
         state.task = Some(task.abort_handle());
     }
 
-    /// The table is no more kept up to date.
+    /// The table is taken away.
     pub(super) fn end(&self) {
         let mut state = self.lock();
         if let Some(task) = state.task.take() {
             task.abort();
         }
-        state.redraw();
+        emit(&state.erase());
         state.rows.clear();
-        state.drawn = 0;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -2,6 +2,7 @@
 //! Facts only; whether the job was done is the verifier's to say.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -115,10 +116,7 @@ fn blocks(job: &Job<'_>, machine: Machine, marks: &[Mark]) -> anyhow::Result<Vec
     let mut blocks = Vec::new();
     for (place, offset, edge) in ends.into_iter().chain(marks) {
         let bytes = job.machines.read_disk(machine, offset, Mark::LENGTH)?;
-        let sha256: String = Sha256::digest(&bytes)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let sha256 = hexadecimal(&Sha256::digest(&bytes));
         blocks.push(json!({
             "place": place, "offset": offset, "length": BLOCK, "edge": edge, "sha256": sha256,
         }));
@@ -217,10 +215,16 @@ fn server(kind: &str, object: &DynamicObject) -> Option<String> {
     label.map(String::as_str).or(provider).map(Into::into)
 }
 
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").ok();
+        text
+    })
+}
+
 /// RFC 3339, UTC, milliseconds.
 fn now() -> String {
-    let now = Timestamp::now();
-    format!("{:.3}", now)
+    format!("{:.3}", Timestamp::now())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
