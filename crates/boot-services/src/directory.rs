@@ -67,6 +67,9 @@ pub const TOLD_ENVIRONMENT: &str = "told to boot its environment";
 /// How it begins, of one that has to ask again.
 pub const TOLD_WAIT: &str = "told to wait";
 
+/// How it begins, of one whose environment cannot be had.
+pub const UNSERVED: &str = "asked in vain";
+
 /// What a machine boots that somebody has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Environment {
@@ -115,6 +118,8 @@ pub enum Sighting {
         /// What it was told.
         answer: Answer,
     },
+    /// It asked what to boot, and what it is to boot cannot be had: why.
+    Unserved(String),
     /// Its agent said something.
     Agent,
 }
@@ -129,6 +134,7 @@ impl fmt::Display for Sighting {
                 Answer::Disk(why) => write!(f, "told to boot its disk: {why}"),
                 Answer::Wait(why) => write!(f, "{TOLD_WAIT}: {why}"),
             },
+            Self::Unserved(why) => write!(f, "{UNSERVED}: {why}"),
             Self::Agent => f.write_str("the agent runs"),
         }
     }

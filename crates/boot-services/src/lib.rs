@@ -19,7 +19,7 @@ pub mod tftp;
 
 pub use directory::{
     Address, Directory, Environment, NoEnvironment, Progress, RegisterError, Sighting, TOLD_AGENT,
-    TOLD_ENVIRONMENT, TOLD_WAIT, Unavailable,
+    TOLD_ENVIRONMENT, TOLD_WAIT, UNSERVED, Unavailable,
 };
 pub use metrics::HttpMetrics;
 

@@ -28,6 +28,8 @@ pub struct Observed {
     pub server: Option<String>,
     /// What it is to take.
     pub wants: Wants,
+    /// That does not exist, as far as the caches have it.
+    pub missing: bool,
     /// The ServerBinding that is its own, or that stands in its place.
     pub binding: Option<Binding>,
     /// Servers that it could take, as the caches have them, the first to be tried first.
@@ -114,6 +116,8 @@ pub enum Why {
     WantsNothing,
     /// A Server is being taken.
     Takes,
+    /// What it is to take does not exist: its kind, its name, and the field that names it.
+    NotFound(&'static str, String, &'static str),
     /// No Server of this class can be taken.
     NoServer(String),
     /// The Server that is named cannot be taken.
@@ -151,6 +155,10 @@ impl fmt::Display for Why {
                 f.write_str("spec names neither a Server nor a ServerClass: set serverRef or serverClassRef")
             }
             Self::Takes => f.write_str("a Server is being taken"),
+            Self::NotFound(kind, name, field) => write!(
+                f,
+                "{kind} {name} does not exist: make it, or correct spec.{field}"
+            ),
             Self::NoServer(class) => write!(
                 f,
                 "no Server of ServerClass {class} can be taken: its status lists those that are available and in use"
@@ -261,6 +269,12 @@ fn take(seen: &Observed) -> Plan {
     }
     let none = match &seen.wants {
         Wants::Nothing => return wait(Why::WantsNothing),
+        Wants::Class(class) if seen.missing => {
+            return wait(Why::NotFound("ServerClass", class.clone(), "serverClassRef"));
+        }
+        Wants::Server(server) if seen.missing => {
+            return wait(Why::NotFound("Server", server.clone(), "serverRef"));
+        }
         Wants::Class(class) => Why::NoServer(class.clone()),
         Wants::Server(server) => Why::ServerTaken(server.clone()),
     };

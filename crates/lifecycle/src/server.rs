@@ -4,6 +4,7 @@
 //! else. What it says it would do to a machine's disks or power is preceded by the fact that lets a successor find it.
 
 mod bound;
+mod by_hand;
 mod step;
 mod words;
 
@@ -54,6 +55,8 @@ pub struct Observed {
     pub intent: Option<Command>,
     /// When it last asked what to boot and was given what it is to boot: the agent, or the environment of who has it.
     pub asked: Option<Time>,
+    /// When it last asked what to boot, if its environment could not be had, and why.
+    pub unserved: Option<(Time, String)>,
     /// When it last asked what to boot, if it was told to wait or to boot the agent: it ran nobody's system then.
     pub started: Option<Time>,
     /// When its agent was last heard of.
@@ -422,6 +425,9 @@ impl Decision<'_> {
     /// Gets the machine to boot what its window is for. An agent that runs already is given its orders, else the machine
     /// is switched on.
     fn boot(self, window: &Window) -> Plan {
+        if self.seen.driver == Driver::None {
+            return self.booted_by_hand(window);
+        }
         let phase = phase_of(window);
         let sent = self.seen.intent.as_ref();
         let step = sent.and_then(|intent| Step::of(&intent.id, &window.id));

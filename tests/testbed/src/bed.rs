@@ -208,6 +208,22 @@ impl Bed {
         self.management.client_of(&self.own).await
     }
 
+    /// The kubeconfig of our managers, and the address of the API server in it.
+    pub(crate) fn managers_kubeconfig(&self) -> anyhow::Result<(String, String)> {
+        let path = self.management.kubeconfig_of(&self.own);
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let rest = text
+            .split("https://")
+            .nth(1)
+            .context("the kubeconfig names no server")?;
+        let address = rest
+            .split(['"', '\'', '\n', ' ', ',', '}'])
+            .next()
+            .unwrap_or_default();
+        let server = format!("https://{address}");
+        Ok((text, server))
+    }
+
     /// `bmc-sim` with a fleet file of this text. Its control API is at this port of the run's address.
     pub fn bmc_sim(&self, name: &str, fleet: &str, control_port: u16) -> anyhow::Result<Program> {
         let file = self.run.folder().join(format!("{name}.yaml"));

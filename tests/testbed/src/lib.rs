@@ -17,6 +17,7 @@ pub mod objects;
 pub mod observer;
 mod pki;
 mod process;
+pub mod proxy;
 mod run;
 mod wait;
 

@@ -55,6 +55,14 @@ impl Program {
         self
     }
 
+    /// Gives a flag another value.
+    #[must_use]
+    pub fn replace(mut self, flag: &str, value: &str) -> Self {
+        let begin = format!("{flag}=");
+        self.args.retain(|arg| !arg.starts_with(&begin));
+        self.arg(format!("{begin}{value}"))
+    }
+
     /// Sets a variable of its environment.
     #[must_use]
     pub fn env(mut self, key: &str, value: impl Into<String>) -> Self {

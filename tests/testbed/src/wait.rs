@@ -16,13 +16,15 @@ where
     F: Future<Output = anyhow::Result<Option<T>>>,
 {
     let end = Instant::now() + deadline;
+    let mut last = None;
     loop {
         // A look may hang as well.
         let why_not = match timeout_at(end, check()).await {
             Ok(Ok(Some(value))) => return Ok(value),
             Ok(Ok(None)) => None,
             Ok(Err(error)) => Some(error),
-            Err(_) => Some(anyhow::anyhow!("no answer")),
+            // The look that the deadline cut off says less than the one before it.
+            Err(_) => Some(last.unwrap_or_else(|| anyhow::anyhow!("no answer"))),
         };
         if Instant::now() >= end {
             let late = format!("{what}: not so after {} s", deadline.as_secs_f32());
@@ -30,6 +32,7 @@ where
                 why_not.map_or_else(|| anyhow::anyhow!("{late}"), |error| error.context(late.clone()))
             );
         }
+        last = why_not;
         sleep(PAUSE).await;
     }
 }

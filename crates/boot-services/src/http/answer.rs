@@ -77,7 +77,7 @@ enum Outcome {
     /// It was decided; `None` is status 404.
     Decided(ServerId, Answer, Option<ipxe::Script>),
     /// It is to boot its environment, and this status says why it cannot.
-    NoEnvironment(StatusCode, String),
+    NoEnvironment(ServerId, StatusCode, String),
     /// It cannot be decided or done, and only a human can help.
     Explained(String),
     /// Later.
@@ -106,11 +106,11 @@ impl<D: Directory> App<D> {
                 Ok(Ok(found)) => environment = Some(found),
                 Ok(Err(NoEnvironment::Instead(instead))) => answer = instead,
                 Ok(Err(NoEnvironment::Missing(what))) => {
-                    return Outcome::NoEnvironment(StatusCode::NOT_FOUND, what);
+                    return Outcome::NoEnvironment(id, StatusCode::NOT_FOUND, what);
                 }
                 Ok(Err(NoEnvironment::NotReady(name))) => {
                     let text = format!("environment {name:?} is not ready");
-                    return Outcome::NoEnvironment(StatusCode::PRECONDITION_FAILED, text);
+                    return Outcome::NoEnvironment(id, StatusCode::PRECONDITION_FAILED, text);
                 }
                 Err(unavailable) => return Outcome::Later(unavailable),
             }
@@ -212,7 +212,8 @@ pub(super) async fn ipxe<D: Directory>(
             let response = decided.map_or_else(not_found, |decided| script(&decided));
             (kind(answer), response, text)
         }
-        Outcome::NoEnvironment(status, text) => {
+        Outcome::NoEnvironment(id, status, text) => {
+            app.directory.seen(id, Sighting::Unserved(text.clone()));
             let headers = [(header::CACHE_CONTROL, "no-store")];
             (
                 "no environment",

@@ -225,6 +225,7 @@ pub(super) fn reason(why: &Why) -> &'static str {
         Why::Lacks(_) => "Waiting",
         Why::WantsNothing => "NothingNamed",
         Why::Takes => "Taking",
+        Why::NotFound(..) => "NotFound",
         Why::NoServer(_) => "NoServerAvailable",
         Why::ServerTaken(_) => "ServerNotAvailable",
         Why::Has(_) => "Taken",

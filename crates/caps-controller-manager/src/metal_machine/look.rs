@@ -68,6 +68,7 @@ impl MetalMachines {
                 .any(|finalizer| finalizer == finalizers::METAL_MACHINE),
             allocation: annotation(ALLOCATION),
             server: server_of(machine),
+            missing: self.is_missing(&wants),
             wants,
             binding: binding.as_ref().map(|binding| told(binding, machine)),
             candidates: Vec::new(),
@@ -106,6 +107,14 @@ impl MetalMachines {
                 Some(token) => page = page.continue_token(&token),
                 None => return Ok(None),
             }
+        }
+    }
+
+    fn is_missing(&self, wants: &Wants) -> bool {
+        match wants {
+            Wants::Nothing => false,
+            Wants::Server(server) => self.servers.get(&ObjectRef::new(server)).is_none(),
+            Wants::Class(class) => self.classes.get(&ObjectRef::new(class)).is_none(),
         }
     }
 

@@ -15,6 +15,7 @@ fn wanting() -> Observed {
         allocation: Some("a-1".into()),
         server: None,
         wants: Wants::Class("any".into()),
+        missing: false,
         binding: None,
         candidates: vec![S.into()],
     }
@@ -86,6 +87,13 @@ fn what_it_lacks_is_said_and_nothing_is_taken_meanwhile() {
         };
         assert_eq!(plan(&seen), wait(why));
     }
+    let missing = Observed {
+        missing: true,
+        candidates: Vec::new(),
+        ..wanting()
+    };
+    let text = plan(&missing).why.to_string();
+    assert!(text.contains("ServerClass any does not exist"), "{text}");
 }
 
 #[test]

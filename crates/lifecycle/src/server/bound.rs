@@ -87,6 +87,9 @@ impl Decision<'_> {
 
     /// It is on for its environment. Once it has asked there is no deadline: health checks of the cluster have theirs.
     pub(super) fn booting_environment(self, window: &Window, intent: &Command, attempt: u32) -> Plan {
+        if let Some(why) = self.asked_in_vain(intent.began) {
+            return wait(Phase::Provisioning, why); // a power cycle makes no environment
+        }
         let asked = self.seen.asked.filter(|asked| *asked >= intent.began);
         if asked.is_some() || self.seen.config_boots > 0 {
             return wait(Phase::Provisioning, self.progress(asked));
@@ -98,7 +101,13 @@ impl Decision<'_> {
         no_boot(window, attempt)
     }
 
-    fn progress(self, asked: Option<Time>) -> Why {
+    /// It asks again and again for what cannot be had, since this time.
+    pub(super) fn asked_in_vain(self, since: Time) -> Option<Why> {
+        let unserved = self.seen.unserved.as_ref().filter(|(at, _)| *at >= since);
+        unserved.map(|(_, why)| Why::Unserved(why.clone()))
+    }
+
+    pub(super) fn progress(self, asked: Option<Time>) -> Why {
         match (self.seen.config_boots, asked) {
             (0, Some(_)) => Why::EnvironmentLoads,
             (0, None) => Why::EnvironmentDue,
@@ -132,14 +141,6 @@ impl Decision<'_> {
             }
             Some(powered) => self.switch_off(powered, Phase::Quarantined),
         }
-    }
-
-    /// Nothing can read its power. A machine that asks what to boot runs nobody's system at that moment, and waits there.
-    fn off_by_hand(self, since: Time, phase: Phase) -> Plan {
-        if self.seen.started.is_some_and(|started| started > since) {
-            return act(Act::ConfirmOff, phase, Why::StartedAgain);
-        }
-        wait(phase, Why::SwitchOffByHand)
     }
 }
 

@@ -49,6 +49,7 @@ fn accepted() -> Observed {
         driver: off(),
         intent: None,
         asked: None,
+        unserved: None,
         started: None,
         agent: None,
         wipe: None,

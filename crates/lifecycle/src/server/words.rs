@@ -27,6 +27,8 @@ pub enum Why {
     EnvironmentDue,
     /// It asked, and loads its environment.
     EnvironmentLoads,
+    /// It asked, and its environment cannot be had.
+    Unserved(String),
     /// It fetched its config.
     ConfigServed {
         /// In so many boots.
@@ -107,6 +109,7 @@ impl fmt::Display for Why {
                     "it fetched its machine config (boot {boots} of {MAX_CONFIG_BOOTS}) and installs; waiting for its Node"
                 );
             }
+            Self::Unserved(why) => return write!(f, "it asked what to boot and asks again: {why}"),
             Self::ManyBoots => {
                 return write!(
                     f,

@@ -8,7 +8,7 @@ use crd_types::cluster_api::{Machine, owner};
 use crd_types::infrastructure::{MetalMachine, ServedConfig, ServerBinding};
 use crd_types::metal::{Server, ServerClass};
 use crd_types::names::annotations::RELEASE;
-use crd_types::names::conditions as names;
+use crd_types::names::{conditions as names, events};
 use crd_types::{Condition, ConditionStatus, ConfigPatch};
 use hardware_types::ServerId;
 use jiff::Timestamp;
@@ -48,7 +48,13 @@ impl ConfigSource for Machines {
         };
         let server = self.server_of(&name).await?;
         let boot = boot_of(&server);
-        self.permit(id, &server, &look, token, boot.as_ref())?;
+        if let Err(refusal) = self.permit(id, &server, &look, token, boot.as_ref()) {
+            let note = format!("Machine config refused: {}", refusal.text);
+            self.events
+                .warning(&server, events::SERVER_ALLOCATION, "ServeConfig", &note)
+                .await;
+            return Err(refusal);
+        }
         let config = self.bootstrap(&look).await?;
         let mut patches = Vec::new();
         if let Some(class) = self.class_of(&binding).await? {

@@ -110,6 +110,10 @@ impl Evidence {
                 entry.boot.ipxe = seen;
                 entry.waits = matches!(answer, Answer::Wait(_));
             }
+            Sighting::Unserved(_) => {
+                entry.boot.ipxe = seen;
+                entry.waits = true;
+            }
             Sighting::Agent => entry.boot.agent = seen,
         }
         drop(waiting);

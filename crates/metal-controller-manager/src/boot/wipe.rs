@@ -10,7 +10,7 @@ use hardware_types::ServerId;
 use hardware_types::wipe::{Certificate, WipeOrder};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use lifecycle::boot::{Credentials, Order, View, Why, order, take_wipe};
+use lifecycle::boot::{Credentials, NotOrdered, Order, View, Why, order, take_wipe};
 use serde_json::{Value, json};
 
 use super::directory::{Machines, TRIES, changes_on, failed};
@@ -85,7 +85,9 @@ impl Machines {
     ) -> Result<(), RegisterError> {
         for _ in 0..TRIES {
             let (server, view) = self.present(id).await?;
-            take_wipe(&view, self.holds(id, &view, token.as_ref()), progress.generation)?;
+            let ordered = take_wipe(&view, self.holds(id, &view, token.as_ref()), progress.generation);
+            self.tell_unordered(&server, &ordered).await;
+            ordered?;
             let before = server.status.as_ref().and_then(|status| status.wipe.as_ref());
             let retried = observed::wipe_is_tried_again(&server);
             let Some(wipe) = advanced(before, &progress, retried, Timestamp::now()) else {
@@ -114,11 +116,13 @@ impl Machines {
                 // the answer to the report that made it so was lost
                 return Ok(Ok(()));
             }
-            take_wipe(
+            let ordered = take_wipe(
                 &view,
                 self.holds(id, &view, token.as_ref()),
                 certificate.generation,
-            )?;
+            );
+            self.tell_unordered(&server, &ordered).await;
+            ordered?;
             let before = server.status.as_ref().and_then(|status| status.wipe.as_ref());
             let wipe = ended(before, &certificate, Timestamp::now());
             match self.write_wipe(&server, &wipe).await {
@@ -136,6 +140,16 @@ impl Machines {
             return Ok(verdict);
         }
         Err(changes_on(id))
+    }
+
+    /// Somebody spoke of a wipe who was not told to: a human should know.
+    async fn tell_unordered(&self, server: &Server, ordered: &Result<(), NotOrdered>) {
+        if let Err(refusal) = ordered {
+            let note = format!("Report of a wipe refused: {refusal}");
+            self.events
+                .warning(server, events::SERVER_WIPE, "Wipe", &note)
+                .await;
+        }
     }
 
     async fn write_wipe(&self, server: &Server, wipe: &WipeStatus) -> Result<(), WriteError> {

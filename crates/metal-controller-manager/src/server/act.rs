@@ -49,7 +49,12 @@ impl Servers {
                     allocation: allocation.clone(),
                 };
                 let due = due.to_string();
-                self.writer.annotate(server, &[(WIPE_DUE, Some(&due))]).await?;
+                let mut facts = vec![(WIPE_DUE, Some(due.as_str()))];
+                if allocation.is_some() {
+                    // It is clean, so what it was on for is over; without a driver nothing said so.
+                    facts.push((POWERED, None));
+                }
+                self.writer.annotate(server, &facts).await?;
             }
             Act::OpenWindow(purpose) => return self.open_window(server, *purpose).await,
             Act::CloseWindow => {

@@ -1,6 +1,6 @@
 //! What `lifecycle::server` is asked about: a Server, its BMC and its agent as they were seen.
 
-use boot_services::{TOLD_AGENT, TOLD_ENVIRONMENT, TOLD_WAIT};
+use boot_services::{TOLD_AGENT, TOLD_ENVIRONMENT, TOLD_WAIT, UNSERVED};
 use crd_types::metal::{Server, WipedDisk};
 use crd_types::names::annotations::server as keys;
 use hardware_types::inventory::Disk;
@@ -124,6 +124,7 @@ pub(crate) fn observed(
         } else {
             asked(server)
         },
+        unserved: unserved(server),
         started: boot
             .and_then(|boot| boot.ipxe.as_ref())
             .filter(|seen| seen.what == TOLD_AGENT || seen.what.starts_with(TOLD_WAIT))
@@ -189,6 +190,13 @@ fn failed_at(server: &Server) -> Option<Time> {
 /// When the machine last asked what to boot and was given the agent.
 fn asked(server: &Server) -> Option<Time> {
     told(server, TOLD_AGENT)
+}
+
+/// When the machine last asked what to boot, if that could not be had; and why.
+fn unserved(server: &Server) -> Option<(Time, String)> {
+    let asked = server.status.as_ref()?.boot.as_ref()?.ipxe.as_ref()?;
+    let why = asked.what.strip_prefix(UNSERVED)?.trim_start_matches([':', ' ']);
+    Some((time(&asked.at), why.to_owned()))
 }
 
 /// When the machine last asked what to boot, if this is what it was told.

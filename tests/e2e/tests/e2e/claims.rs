@@ -97,6 +97,11 @@ pub(crate) async fn a_machine_that_is_taken_is_switched_on_and_given_back_off(
         "{status}: {text}"
     );
     ensure!(condition(&site.machine("taken").await?, "Ready").0 == "False");
+    let (status, _) = fetch(url.replace("token=", "token=x")).await?;
+    ensure!(status == 403, "{status}");
+    let story = bed.kubectl(&["describe", "server", A.name])?;
+    let told = story.matches("Machine config refused").count();
+    ensure!(told == 1, "told {told} times:\n{story}");
     let (status, config) = fetch(url.clone()).await?;
     ensure!(status == 200, "{status}: {config}");
     for part in [

@@ -9,12 +9,14 @@
 )]
 
 mod api;
+mod by_hand;
 mod claims;
 mod classes;
 mod clusters;
 mod discovery;
 mod docs;
 mod environments;
+mod faults;
 mod joining;
 mod lab;
 mod leases;
@@ -24,6 +26,7 @@ mod power;
 mod registration;
 mod releases;
 mod runs;
+mod strangers;
 mod waits;
 mod wipe;
 mod world;
@@ -80,6 +83,15 @@ fn main() {
             a_machine_that_never_had_a_server_goes_at_once_unless_its_cluster_is_paused,
             a_server_is_given_back_though_its_machine_object_is_gone,
             a_marked_binding_whose_metal_machine_is_gone_is_deleted_and_a_boot_ends_the_release;
+        alone faults: an_intent_that_was_stored_and_not_sent_is_sent_once,
+            a_command_whose_reply_was_lost_with_its_manager_is_not_sent_again,
+            a_follower_goes_on_with_a_cycle_and_doubles_nothing,
+            a_claim_that_was_not_finished_takes_the_server_it_bound,
+            a_wipe_that_goes_on_is_not_begun_anew, a_release_that_was_not_finished_is_finished_once,
+            what_is_missing_is_named;
+        alone by_hand: without_a_bmc_a_machine_lives_its_whole_life_by_the_buttons_that_it_names;
+        alone strangers: malformed_packets_are_counted_and_dropped,
+            a_bmc_that_talks_nonsense_is_named_and_its_neighbour_is_not_delayed;
         alone lab: a_machine_gets_an_address_from_the_site, a_lab_belongs_to_its_run_and_can_be_made_again;
         beside runs: a_killed_run_is_cleaned_up_by_the_next, a_demo_that_is_sabotaged_fails_by_name_and_ends_without_a_trace;
         beside waits: a_failed_wait_shows_objects_conditions_and_logs, the_written_kubeconfigs_work_from_a_terminal;
@@ -89,6 +101,7 @@ fn main() {
             an_accepted_machine_is_wiped_switched_off_and_available;
         alone joining: machines_go_from_plugged_in_to_nodes_and_back_to_the_pool;
         alone api: documented_samples_apply;
+        alone strangers: no_text_of_ours_has_a_secret_in_it;
         alone clusters: a_killed_manager_goes_on_where_it_was, the_api_server_and_etcd_come_back_with_their_data;
     ];
     let conclusion = libtest_mimic::run(&arguments, trials);

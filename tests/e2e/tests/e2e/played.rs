@@ -74,6 +74,19 @@ impl Played {
         Ok(())
     }
 
+    /// The same, as often as it takes until the script has a token.
+    pub(crate) async fn boots_again(&mut self, deadline: Duration) -> anyhow::Result<()> {
+        let end = tokio::time::Instant::now() + deadline;
+        loop {
+            match self.boots().await {
+                Err(_) if tokio::time::Instant::now() < end => {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
     fn call<T>(&self, message: T) -> anyhow::Result<Request<T>> {
         let mut request = Request::new(message);
         if let Some(token) = &self.token {

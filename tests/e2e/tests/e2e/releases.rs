@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use serde_json::json;
 use testbed::Bed;
+use testbed::proxy::Proxy;
 
 use crate::claims::site::{ALLOCATION, BY_HAND, Site, condition};
 use crate::power::lab::{A, Lab};
@@ -13,8 +14,13 @@ const SOON: Duration = Duration::from_mins(1);
 const QUARANTINED: &str = "metal.sidero.dev/quarantined";
 
 /// A machine that is on and a Node of a cluster.
-async fn joined<'a>(bed: &'a Bed, name: &'static str, flags: &[&str]) -> anyhow::Result<(Lab<'a>, Site<'a>)> {
-    let lab = Lab::start_with(bed, flags).await?;
+pub(crate) async fn joined<'a>(
+    bed: &'a Bed,
+    name: &'static str,
+    flags: &[&str],
+    proxy: Option<&Proxy>,
+) -> anyhow::Result<(Lab<'a>, Site<'a>)> {
+    let lab = Lab::start_behind(bed, flags, proxy).await?;
     let site = Site::start(bed, name, A.name, None).await?;
     lab.secret("good", "admin-secret").await?;
     lab.server(A, "good", json!({ "accepted": true })).await?;
@@ -34,7 +40,7 @@ async fn joined<'a>(bed: &'a Bed, name: &'static str, flags: &[&str]) -> anyhow:
 pub(crate) async fn what_nothing_confirms_ends_at_the_deadline_and_off_arrives_once_the_bmc_is_back(
     bed: &Bed,
 ) -> anyhow::Result<()> {
-    let (lab, site) = joined(bed, "dead", &["--release-deadline=20s"]).await?;
+    let (lab, site) = joined(bed, "dead", &["--release-deadline=20s"], None).await?;
     // without another member of the control plane Cluster API would keep the Node
     site.cluster("dead", &["dead-next"]).await?;
     lab.fault(A, "hang", json!({})).await?;
@@ -79,7 +85,7 @@ pub(crate) async fn what_nothing_confirms_ends_at_the_deadline_and_off_arrives_o
 pub(crate) async fn a_binding_that_is_deleted_by_hand_changes_nothing_until_its_machine_is_deleted(
     bed: &Bed,
 ) -> anyhow::Result<()> {
-    let (lab, site) = joined(bed, "unmarked", &[]).await?;
+    let (lab, site) = joined(bed, "unmarked", &[], None).await?;
     bed.kubectl(&["delete", "serverbinding", A.name, "--wait=false"])?;
     let message = site
         .until_reason("unmarked", "ServerTaken", "BindingDeleted")

@@ -151,6 +151,19 @@ fn a_first_boot_has_the_boot_deadline_until_it_asks() {
         (plan.act, plan.why, plan.phase),
         (None, Why::EnvironmentLoads, Phase::Provisioning)
     );
+    // what cannot be had is said, and asked for again without a power command
+    let mut in_vain = seen.clone();
+    in_vain.asked = None;
+    in_vain.unserved = Some((at(120), "Environment \"x\" does not exist".into()));
+    let plan = step(&in_vain, 110 + 100 * boot);
+    assert_eq!((plan.act, plan.phase), (None, Phase::Provisioning));
+    assert!(
+        plan.why.to_string().contains("\"x\" does not exist"),
+        "{}",
+        plan.why
+    );
+    in_vain.unserved = Some((at(100), "of an earlier boot".into()));
+    assert!(step(&in_vain, 110 + 100 * boot).act.is_some());
     seen.config_boots = 1;
     assert_eq!(step(&seen, 9999).why, Why::ConfigServed { boots: 1 });
     seen.config_boots = 3;
@@ -348,4 +361,28 @@ fn a_binding_that_was_marked_by_one_that_is_gone_is_deleted() {
     assert_eq!((plan.act, plan.phase), (Some(Act::Unbind), Phase::Releasing));
     seen.gate.paused = true;
     assert_eq!(step(&seen, 300).act, None);
+}
+
+#[test]
+fn without_a_driver_it_says_which_button_to_press_and_then_how_far_it_is() {
+    let mut seen = provisioning();
+    seen.driver = Driver::None;
+    assert_eq!(step(&seen, 110).why, Why::PressButton);
+    seen.asked = Some(at(99));
+    assert_eq!(step(&seen, 110).why, Why::PressButton, "of an earlier boot");
+    seen.unserved = Some((at(105), "x".into()));
+    assert_eq!(step(&seen, 110).why, Why::Unserved("x".into()));
+    (seen.unserved, seen.asked) = (None, Some(at(120)));
+    assert_eq!(step(&seen, 130).why, Why::EnvironmentLoads);
+    seen.config_boots = 1;
+    assert_eq!(step(&seen, 130).why, Why::ConfigServed { boots: 1 });
+
+    let mut seen = in_window();
+    seen.driver = Driver::None;
+    assert_eq!(step(&seen, 110).why, Why::PressButton);
+    seen.asked = Some(at(110));
+    assert_eq!(step(&seen, 120).why, Why::AgentLoads);
+    seen.agent = Some(at(115));
+    let plan = step(&seen, 120);
+    assert_eq!((plan.act, plan.why), (None, Why::AgentRuns));
 }

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use hardware_types::Mac;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
+use testbed::proxy::Proxy;
 use testbed::{Bed, Object, Process};
 
 const METAL: &str = "metal.sidero.dev/v1alpha2";
@@ -15,7 +17,7 @@ pub(crate) const ALLOCATION: &str = "metal.sidero.dev/allocation";
 /// Cluster API looks again at what it does not watch every 10 s here.
 const SOON: Duration = Duration::from_secs(90);
 const CAPS_PORT: u16 = 9460;
-const METAL_PORT: u16 = 9462;
+pub(crate) const METAL_PORT: u16 = 9462;
 /// A Server that has no machine and no BMC.
 pub(crate) const BY_HAND: &str = "0b5a6f0e-51c2-4c7e-9d43-6c1f5c1c00aa";
 /// Short, so that the tests are; the proportions are those of the defaults.
@@ -30,8 +32,8 @@ pub(crate) struct Site<'a> {
     /// Names class and cluster.
     name: &'static str,
     server: &'static str,
-    caps: Process,
-    metal: Option<Process>,
+    pub(crate) caps: Process,
+    pub(crate) metal: Option<Process>,
 }
 
 /// Status and message of a condition.
@@ -58,7 +60,21 @@ impl<'a> Site<'a> {
         server: &'static str,
         metal: Option<Process>,
     ) -> anyhow::Result<Self> {
+        Self::start_behind(bed, name, server, metal, None).await
+    }
+
+    async fn start_behind(
+        bed: &'a Bed,
+        name: &'static str,
+        server: &'static str,
+        metal: Option<Process>,
+        proxy: Option<&Proxy>,
+    ) -> anyhow::Result<Self> {
         let program = bed.caps_controller_manager(CAPS_PORT)?.args(FLAGS);
+        let program = match proxy {
+            Some(proxy) => proxy.before(program),
+            None => program,
+        };
         let caps = bed.start_part("caps-controller-manager", program)?;
         // as long as there is none, Cluster API looks for it in vain and waits for half a minute
         let kubeconfig = std::fs::read_to_string(bed.workload.kubeconfig())?;
@@ -80,15 +96,51 @@ impl<'a> Site<'a> {
         })
     }
 
-    /// With both managers and a Server without a BMC that a human offers.
-    pub(crate) async fn start_by_hand(
+    /// With both managers.
+    pub(crate) async fn start_with_metal(
         bed: &'a Bed,
         name: &'static str,
         server: &'static str,
     ) -> anyhow::Result<Self> {
         let program = bed.metal_controller_manager(METAL_PORT)?.args(FLAGS);
         let metal = bed.start_part("claims-manager", program)?;
-        let this = Self::start(bed, name, server, Some(metal)).await?;
+        Self::start(bed, name, server, Some(metal)).await
+    }
+
+    /// Where its metal-controller-manager answers machines.
+    pub(crate) fn services(&self) -> String {
+        let inside = self.bed.run().network().inside();
+        format!("http://{inside}:{}", METAL_PORT + 1000)
+    }
+
+    /// With both managers and a Server without a BMC that a human offers.
+    pub(crate) async fn start_by_hand(
+        bed: &'a Bed,
+        name: &'static str,
+        server: &'static str,
+    ) -> anyhow::Result<Self> {
+        Self::offer_by_hand(bed, name, server, None).await
+    }
+
+    /// The same, with a proxy between CAPS and the API server.
+    pub(crate) async fn start_by_hand_behind(
+        bed: &'a Bed,
+        name: &'static str,
+        server: &'static str,
+        proxy: &Proxy,
+    ) -> anyhow::Result<Self> {
+        Self::offer_by_hand(bed, name, server, Some(proxy)).await
+    }
+
+    async fn offer_by_hand(
+        bed: &'a Bed,
+        name: &'static str,
+        server: &'static str,
+        proxy: Option<&Proxy>,
+    ) -> anyhow::Result<Self> {
+        let program = bed.metal_controller_manager(METAL_PORT)?.args(FLAGS);
+        let metal = bed.start_part("claims-manager", program)?;
+        let this = Self::start_behind(bed, name, server, Some(metal), proxy).await?;
         let object = json!({
             "apiVersion": METAL, "kind": "Server", "metadata": { "name": server }, "spec": { "accepted": true },
         });
@@ -97,10 +149,45 @@ impl<'a> Site<'a> {
         Ok(this)
     }
 
+    /// Has a Server match the class of the test.
+    pub(crate) fn label(&self, server: &str) -> anyhow::Result<()> {
+        let label = format!("claims={}", self.name);
+        self.bed.kubectl(&["label", "server", server, &label]).map(drop)
+    }
+
+    /// Waits until a Server is in this phase and gives this reason.
+    pub(crate) async fn until_reads(&self, server: &str, phase: &str, reason: &str) -> anyhow::Result<()> {
+        let what = format!("{phase}: {reason}");
+        self.until_server(server, &what, |server| {
+            let status = &server.data["status"];
+            let text = status["phaseReason"].as_str().unwrap_or_default();
+            status["phase"] == phase && text.contains(reason)
+        })
+        .await
+    }
+
+    /// The machine of a Server asks what to boot until it is told this; returns the script.
+    pub(crate) async fn asks_until(&self, server: &str, mac: Mac, want: &str) -> anyhow::Result<String> {
+        let mac = mac.to_string().replace(':', "-");
+        let url = format!("{}/ipxe?uuid={server}&mac={mac}&arch=x86_64", self.services());
+        let what = format!("a script with {want:?}");
+        self.bed
+            .wait_for(
+                &what,
+                SOON,
+                &[Object::cluster(METAL, "Server", server)],
+                || async {
+                    let script = reqwest::get(&url).await?.text().await?;
+                    anyhow::ensure!(script.contains(want), "{script}");
+                    Ok(Some(script))
+                },
+            )
+            .await
+    }
+
     /// Says of a Server that never had an agent that it is clean, and waits until it is offered.
     pub(crate) async fn offer(&self, server: &str) -> anyhow::Result<()> {
-        let label = format!("claims={}", self.name);
-        self.bed.kubectl(&["label", "server", server, &label])?;
+        self.label(server)?;
         let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("metal.sidero.dev", "v1alpha2", "Server"));
         let api: Api<DynamicObject> = Api::all_with(self.bed.client().clone(), &kind);
         let patch = json!({ "status": { "isClean": true, "ready": true, "inUse": false } });
@@ -398,12 +485,20 @@ impl<'a> Site<'a> {
             .map(drop)
     }
 
+    /// Deletes a Machine; a human says that its Server is off once that is asked for.
+    pub(crate) async fn resume_after_deletion(&self, name: &str) -> anyhow::Result<()> {
+        self.delete_machine(name).await?;
+        self.until_message(name, "ServerTaken", "PowerOffUnconfirmed", "PowerUnverified")
+            .await?;
+        self.resume("PowerUnverified")?;
+        self.until_gone(name).await
+    }
+
     /// The machine of a Server asks what to boot until it is nobody's any more.
     pub(crate) async fn until_released_by_boot(&self, server: &str) -> anyhow::Result<()> {
-        let inside = self.bed.run().network().inside();
         let url = format!(
-            "http://{inside}:{}/ipxe?uuid={server}&mac=52-54-00-00-00-aa&arch=x86_64",
-            METAL_PORT + 1000
+            "{}/ipxe?uuid={server}&mac=52-54-00-00-00-aa&arch=x86_64",
+            self.services()
         );
         let concerned = [Object::cluster(METAL, "Server", server), binding(server)];
         self.bed

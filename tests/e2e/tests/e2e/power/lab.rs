@@ -8,6 +8,7 @@ use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
+use testbed::proxy::Proxy;
 use testbed::{Bed, Object, Process};
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -75,6 +76,15 @@ impl<'a> Lab<'a> {
     }
 
     pub(crate) async fn start_with(bed: &'a Bed, flags: &[&str]) -> anyhow::Result<Self> {
+        Self::start_behind(bed, flags, None).await
+    }
+
+    /// With a proxy between the manager and the API server.
+    pub(crate) async fn start_behind(
+        bed: &'a Bed,
+        flags: &[&str],
+        proxy: Option<&Proxy>,
+    ) -> anyhow::Result<Self> {
         let one = ONE.lock().await;
         for machine in [A, B, C] {
             // A test that failed may have left it.
@@ -99,7 +109,7 @@ bmcs:
             A.name, B.name
         );
         let sim = bed.start_part("bmc-sim", bed.bmc_sim("bmc-sim", &fleet, CONTROL)?)?;
-        let (manager, services) = manager(bed, flags)?;
+        let (manager, services) = manager(bed, flags, proxy)?;
         let this = Self {
             bed,
             http: reqwest::Client::new(),
@@ -115,7 +125,7 @@ bmcs:
 
     /// Another replica.
     pub(crate) fn another_manager(&self) -> anyhow::Result<Process> {
-        manager(self.bed, &[]).map(|(manager, _)| manager)
+        manager(self.bed, &[], None).map(|(manager, _)| manager)
     }
 
     /// Waits until a replica says that it runs; as long as another one leads, it follows.
@@ -352,7 +362,7 @@ fn object(machine: Machine) -> Object {
 }
 
 /// A replica, and where it answers machines.
-fn manager(bed: &Bed, flags: &[&str]) -> anyhow::Result<(Process, String)> {
+fn manager(bed: &Bed, flags: &[&str], proxy: Option<&Proxy>) -> anyhow::Result<(Process, String)> {
     static REPLICAS: AtomicU16 = AtomicU16::new(0);
     let n = REPLICAS.fetch_add(1, Ordering::Relaxed);
     crate::played::agent_files(bed, 9500 + n)?;
@@ -360,6 +370,10 @@ fn manager(bed: &Bed, flags: &[&str]) -> anyhow::Result<(Process, String)> {
         .metal_controller_manager(9500 + n)?
         .args(FLAGS)
         .args(flags.iter().copied());
+    let program = match proxy {
+        Some(proxy) => proxy.before(program),
+        None => program,
+    };
     let manager = bed.start_part(&format!("metal-controller-manager-{n}"), program)?;
     Ok((
         manager,
