@@ -50,8 +50,8 @@ impl Servers {
                 };
                 let due = due.to_string();
                 let mut facts = vec![(WIPE_DUE, Some(due.as_str()))];
-                if allocation.is_some() {
-                    // It is clean, so what it was on for is over; without a driver nothing said so.
+                if allocation.is_some() && server.spec.bmc.is_none() {
+                    // It is clean, so what it was on for is over; without a driver nothing says so.
                     facts.push((POWERED, None));
                 }
                 self.writer.annotate(server, &facts).await?;
