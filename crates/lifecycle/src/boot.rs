@@ -180,12 +180,12 @@ pub fn answer(view: Option<&View>, mac: Option<Mac>, prospect: Prospect) -> Answ
         };
     }
     match view {
-        // what it ran is nobody's, and its wipe is next: it waits for that, or for being switched off
+        // a live look tells whether what it ran is nobody's: see [`environment`]
         View {
             released: true,
             observed: Observed { accepted: true, .. },
             ..
-        } => Answer::Wait(Why::Released),
+        } => Answer::Environment,
         // without a window it has the environment each time that its user wants it so, whatever interface it came by
         View { bound: true, .. } => match (view.environment_window(), view.has_environment_always()) {
             (Some(_), false) if !view.may_have(mac) => Answer::Wait(Why::StrangeInterface),
@@ -230,6 +230,7 @@ pub fn environment(view: &View, claim: &Claim, config_boots: u32) -> Result<(), 
             installed,
         } => (allocation, *installed),
         Claim::Unconfirmed(why) => return Err(Answer::Disk(Why::Unconfirmed(*why))),
+        // its wipe is next: it waits for that, or for being switched off
         Claim::Released { .. } | Claim::Abandoned => return Err(Answer::Wait(Why::Released)),
         Claim::None => return Err(Answer::Disk(Why::Bound)),
     };

@@ -118,7 +118,9 @@ impl Claim {
         if let Some(deleted) = binding.deleted {
             // I-11: the mark, and a machine that is being deleted, is gone, or does not name it (roll-back), let it go
             return match machine {
-                _ if !is_marked => Err(Unconfirmed::NotMarked),
+                // nobody is left who could mark it, but a human
+                None if !is_marked => Err(Unconfirmed::Orphaned),
+                Some(_) if !is_marked => Err(Unconfirmed::NotMarked),
                 Some(machine) if machine.deleted.is_none() && machine.has_server => Err(Unconfirmed::HeldOn),
                 // a ServerBinding may have been deleted by hand long before
                 _ => Ok(Self::Released {
@@ -278,12 +280,11 @@ mod tests {
             Claim::Unconfirmed(Unconfirmed::HeldOn)
         );
         for mark in [None, Some("a-0"), Some("")] {
-            for machine in [None, Some(going.clone())] {
-                assert_eq!(
-                    judge(mark, machine),
-                    Claim::Unconfirmed(Unconfirmed::NotMarked),
-                    "{mark:?}"
-                );
+            for (machine, why) in [
+                (None, Unconfirmed::Orphaned),
+                (Some(going.clone()), Unconfirmed::NotMarked),
+            ] {
+                assert_eq!(judge(mark, machine), Claim::Unconfirmed(why), "{mark:?}");
             }
         }
         // a mark alone, before the deletion, permits nothing, but that whoever set it is gone

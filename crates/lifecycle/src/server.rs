@@ -455,16 +455,12 @@ impl Decision<'_> {
 
     /// Nothing was sent for this window yet.
     fn begin(self, window: &Window) -> Plan {
-        let is_off = self.seen.driver
-            == Driver::Ready {
-                power: Some(PowerState::Off),
-            };
         let heard = self
             .seen
             .agent
             .is_some_and(|at| at.after(AGENT_HEARD) >= window.opened);
         let grace = window.opened.after(self.timings.agent_grace);
-        let may_run = window.purpose == Purpose::Agent && heard && !is_off;
+        let may_run = window.purpose == Purpose::Agent && heard && !self.reads_off();
         if may_run && self.now < grace {
             return until(grace, Phase::Wiping, Why::AgentRuns);
         }
@@ -517,8 +513,9 @@ impl Decision<'_> {
         };
         match intent.outcome {
             None => wait(phase, Why::SwitchingOff),
-            Some(Outcome::Done) => act(Act::ConfirmOff, phase, Why::SwitchingOff),
-            Some(Outcome::Unconfirmed(_)) => {
+            // a record of then says nothing of a machine that reads on now
+            Some(Outcome::Done) if self.reads_off() => act(Act::ConfirmOff, phase, Why::SwitchingOff),
+            Some(Outcome::Done | Outcome::Unconfirmed(_)) => {
                 let again = intent.began.after(self.timings.off_again(n));
                 if self.now < again {
                     return until(again, phase, Why::OffUnconfirmed);
@@ -526,6 +523,14 @@ impl Decision<'_> {
                 act(Step::End(n + 1).power(powered), phase, Why::OffUnconfirmed)
             }
         }
+    }
+
+    /// Its BMC reads off, now.
+    fn reads_off(self) -> bool {
+        let off = Driver::Ready {
+            power: Some(PowerState::Off),
+        };
+        self.seen.driver == off
     }
 
     /// Clean and not on by our will.

@@ -11,6 +11,7 @@ mod intents;
 mod keep;
 mod manager;
 mod server;
+mod server_binding;
 mod server_class;
 
 pub use args::Args;

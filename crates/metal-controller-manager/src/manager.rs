@@ -34,12 +34,15 @@ use crate::bmcs::{Bmcs, Pace};
 use crate::intents::Intents;
 use crate::server::facts::Site;
 use crate::server::{Servers, refers_to};
+use crate::server_binding::ServerBindings;
 use crate::{Args, boot, environment, server_class};
 
 /// Name of the lease, as the original has it: both exclude each other.
 const LEASE: &str = "controller-leader-election-sidero-controller-manager";
 /// Field manager and reporter of the Server controller.
 const SERVER_CONTROLLER: &str = "server-controller";
+/// Who reports events.
+const REPORTER: &str = "sidero-controller-manager";
 /// How often actors of Servers that are gone are looked for. Nothing is sent for them meanwhile: their gate is shut.
 const SWEEP: Duration = Duration::from_secs(5);
 /// Annotations by which users ask for something.
@@ -181,14 +184,31 @@ impl Term {
             CONCURRENCY,
             over.clone(),
         );
+        let bindings = self.server_bindings(&over);
         // Boxed: a controller's future is large.
-        let all = Box::pin(async { tokio::join!(reconcile, classes, default) });
+        let all = Box::pin(async { tokio::join!(reconcile, bindings, classes, default) });
         tokio::select! {
             _ = all => {}
             () = sweep => {}
         }
         reconciler.bmcs.stop_all().await;
         Ok(())
+    }
+
+    async fn server_bindings(&self, over: &CancellationToken) {
+        let controller = Controller::new(
+            Api::<ServerBinding>::all(self.client.clone()),
+            watcher::Config::default(),
+        );
+        let reconciler = Arc::new(ServerBindings {
+            client: self.client.clone(),
+            writer: Writer::new(self.client.clone(), SERVER_CONTROLLER),
+            backoff: Backoff::new(Pauses::default(), &[]),
+            events: Events::new(self.client.clone(), REPORTER, &self.identity),
+            deadline: self.args.timings.lifecycle().release,
+        });
+        let metrics = self.metrics.clone();
+        controller::run(controller, reconciler, metrics, CONCURRENCY, over.clone()).await;
     }
 
     fn reconciler(&self, servers: Store<Server>, wake: mpsc::UnboundedSender<ObjectRef<Server>>) -> Servers {
@@ -204,7 +224,7 @@ impl Term {
             client: self.client.clone(),
             writer: Writer::new(self.client.clone(), SERVER_CONTROLLER),
             backoff: Backoff::new(Pauses::default(), REQUESTS),
-            events: Events::new(self.client.clone(), "sidero-controller-manager", &self.identity),
+            events: Events::new(self.client.clone(), REPORTER, &self.identity),
             intents: intents.clone(),
             since: Clock::system().now(),
             bmcs: Bmcs::new(site, leadership, servers, pace, intents, wake),

@@ -48,17 +48,31 @@ impl MetalMachines {
         let status = object.status.as_ref()?;
         let is =
             |kind: &str, holds: fn(&Condition) -> bool| find(&status.conditions, kind).is_some_and(holds);
-        let knows = matches!(status.phase, Some(Phase::Releasing | Phase::HandsOff));
-        let waits = object.spec.bmc.is_none()
-            || is(names::HANDS_OFF, |now| now.status == ConditionStatus::True)
-            || is(names::BMC_REACHABLE, |now| now.status == ConditionStatus::False)
-            || is(names::POWER_COMMAND, |now| {
-                now.reason.as_deref() == Some(names::UNCONFIRMED)
-            });
+        let paused = is(names::HANDS_OFF, |now| {
+            now.status == ConditionStatus::True && now.reason.as_deref() == Some(names::PAUSED)
+        });
+        let waits = match status.phase {
+            Some(Phase::HandsOff | Phase::Error) => true,
+            Some(Phase::Releasing) => {
+                !object.spec.accepted
+                    || object.spec.bmc.is_none()
+                    || is(names::BMC_REACHABLE, |now| now.status == ConditionStatus::False)
+                    || is(names::POWER_COMMAND, |now| {
+                        now.reason.as_deref() == Some(names::UNCONFIRMED)
+                    })
+            }
+            // it has not seen the release yet
+            _ => false,
+        };
         let reason = status.phase_reason.as_deref().unwrap_or_default();
-        (knows && waits).then(|| {
+        let until = if paused {
+            "the end of its pause"
+        } else {
+            "the release deadline"
+        };
+        waits.then(|| {
             let text = format!(
-                "{why}, which is not confirmed; it waits for that until the release deadline. The Server says: {reason}"
+                "{why}, which is not confirmed; it waits for that until {until}. The Server says: {reason}"
             );
             (names::POWER_OFF_UNCONFIRMED, text)
         })

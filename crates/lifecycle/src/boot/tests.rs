@@ -410,3 +410,29 @@ fn a_live_look_must_confirm_an_environment() {
     always.environment_always = true;
     assert_eq!(asked(&always, &claimed(true), 3), Ok(()));
 }
+
+#[test]
+fn what_is_given_back_waits_only_if_a_live_look_says_so() {
+    let mut view = accepted();
+    (view.bound, view.released) = (true, true);
+    assert_eq!(answer(Some(&view), None, NEW), Answer::Environment);
+    let released = Claim::Released {
+        allocation: "a-1".into(),
+        since: crate::Time::from_millis(0),
+    };
+    for claim in [released.clone(), Claim::Abandoned] {
+        assert_eq!(environment(&view, &claim, 0), Err(Answer::Wait(Why::Released)));
+    }
+    let held_on = Claim::Unconfirmed(Unconfirmed::HeldOn);
+    let disk = Err(Answer::Disk(Why::Unconfirmed(Unconfirmed::HeldOn)));
+    assert_eq!(environment(&view, &held_on, 0), disk);
+    view.observed.paused = true;
+    let disk = Err(Answer::Disk(Why::HandsOff(HandsOff::Paused)));
+    assert_eq!(
+        environment(&view, &released, 0),
+        disk,
+        "a pause wins over everything"
+    );
+    (view.observed.paused, view.observed.accepted) = (false, false);
+    assert_eq!(answer(Some(&view), None, NEW), Answer::Disk(Why::Bound));
+}

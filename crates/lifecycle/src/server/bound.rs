@@ -5,6 +5,7 @@ use crate::facts::{Purpose, Quarantine, Window};
 use crate::time::Time;
 use crate::{HandsOff, Timings};
 
+use super::step::Step;
 use super::{
     Act, Command, Decision, Driver, Observed, Phase, Plan, PowerState, Why, act, no_boot, until, wait,
 };
@@ -82,7 +83,22 @@ impl Decision<'_> {
             // it was on before, and its record was lost: a running node is never cycled for that
             return wait(Phase::Provisioning, self.progress(None));
         }
+        if self.runs_unrecorded(window) {
+            return wait(Phase::Provisioning, self.progress(self.seen.asked));
+        }
         self.boot(window)
+    }
+
+    /// Nothing that was sent for this window is recorded, since a user's command took its place or the record was lost, and
+    /// the machine may run its system: nothing is sent for that.
+    fn runs_unrecorded(self, window: &Window) -> bool {
+        let sent = self.seen.intent.as_ref();
+        if sent.is_some_and(|intent| Step::of(&intent.id, &window.id).is_some()) {
+            return false;
+        }
+        let asked = self.seen.asked.is_some_and(|asked| asked >= window.opened);
+        let is_on = matches!(self.seen.driver, Driver::Ready { .. }) && !self.reads_off();
+        self.seen.config_boots > 0 || asked || (sent.is_none() && is_on)
     }
 
     /// It is on for its environment. Once it has asked there is no deadline: health checks of the cluster have theirs.
@@ -124,6 +140,10 @@ impl Decision<'_> {
         match &self.facts.powered {
             None => act(Act::LetGo, Phase::Releasing, Why::Releases),
             Some(_) if !self.seen.gate.accepted => wait(Phase::Releasing, Why::NotAccepted),
+            // wiped, and not booted since: what it was on for is over
+            Some(_) if self.seen.driver == Driver::None && self.facts.is_clean() => {
+                act(Act::ConfirmOff, Phase::Releasing, Why::Releases)
+            }
             Some(_) if self.seen.driver == Driver::None => self.off_by_hand(since, Phase::Releasing),
             Some(window) => self.switch_off(window, Phase::Releasing),
         }
@@ -136,6 +156,9 @@ impl Decision<'_> {
         }
         match &self.facts.powered {
             None => act(Act::ConfirmOff, Phase::Quarantined, Why::SwitchingOff),
+            Some(_) if self.seen.driver == Driver::None && self.facts.is_clean() => {
+                act(Act::ConfirmOff, Phase::Quarantined, Why::SwitchingOff)
+            }
             Some(_) if self.seen.driver == Driver::None => {
                 self.off_by_hand(quarantine.since, Phase::Quarantined)
             }

@@ -323,8 +323,11 @@ fn a_wiped_machine_is_available_only_once_it_is_confirmed_off() {
     assert_eq!((plan.act, plan.again), (None, Some(at(420))));
     assert_eq!(step(&seen, 420).act, end(2));
     seen.intent = sent("w-1-end-2", PowerAction::Off, 430, Some(Outcome::Done));
+    assert_eq!(step(&seen, 431).act, None, "it reads on now");
+    seen.driver = off();
     assert_eq!(step(&seen, 431).act, Some(Act::ConfirmOff));
     seen.facts = Ok(facts(1, Some(1), None, None));
+    seen.driver = on();
     assert_eq!(step(&seen, 432).phase, Phase::Accepted, "it reads on");
     seen.driver = off();
     assert_eq!(step(&seen, 433).phase, Phase::Available);

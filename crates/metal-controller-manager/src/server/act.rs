@@ -170,8 +170,10 @@ impl Servers {
                 Some(ours.as_str())
             } else if word == POWER_UNVERIFIED && hands_off.is_none() && driver == Driver::None {
                 None
+            } else if word == HandsOff::Conflict.reason() && hands_off == Some(HandsOff::Conflict) {
+                return Ok(false); // settled with what the BMC says
             } else {
-                return Ok(false);
+                return self.drop_word(server, word).await;
             };
         let facts = [(POWERED, powered), (request::RESUME, None)];
         Ok(self.writer.annotate(server, &facts).await?.is_some())
@@ -179,6 +181,17 @@ impl Servers {
 }
 
 impl Servers {
+    /// A word that is not about what keeps the Server now would be taken for one about what keeps it some day.
+    async fn drop_word(&self, server: &Server, word: &str) -> Result<bool, ServerError> {
+        let consumed = [(request::RESUME, None)];
+        let written = self.writer.annotate(server, &consumed).await?.is_some();
+        let note = format!("Annotation resume is taken away: {word:?} is not what keeps the Server now.");
+        self.events
+            .normal(server, events::SERVER_MANAGEMENT, "Resume", &note)
+            .await;
+        Ok(written)
+    }
+
     /// A human's mark: the ServerBinding whose MetalMachine vanished is given back.
     async fn release_orphan(&self, server: &Server) -> Result<bool, ServerError> {
         let look = claim::look(&self.client, &server.name_any()).await?;

@@ -232,6 +232,13 @@ pub(crate) async fn a_server_whose_metal_machine_vanished_is_left_alone_until_a_
         server.data["status"]["phase"] == "Provisioning"
     })
     .await?;
+    // a word about what does not keep it now is not kept for the day on which it would
+    site.resume("Orphaned")?;
+    site.until_server(BY_HAND, "the word is taken away", |server| {
+        let annotations = server.metadata.annotations.clone().unwrap_or_default();
+        !annotations.contains_key("metal.sidero.dev/resume")
+    })
+    .await?;
     // a Server that is bound is not gone before it is given back
     bed.kubectl(&["delete", "server", BY_HAND, "--wait=false"])?;
     // while nobody looks, the MetalMachine goes without a release

@@ -82,7 +82,8 @@ fn main() {
             a_binding_that_is_deleted_by_hand_changes_nothing_until_its_machine_is_deleted,
             a_machine_that_never_had_a_server_goes_at_once_unless_its_cluster_is_paused,
             a_server_is_given_back_though_its_machine_object_is_gone,
-            a_marked_binding_whose_metal_machine_is_gone_is_deleted_and_a_boot_ends_the_release;
+            a_marked_binding_whose_metal_machine_is_gone_is_deleted_and_a_boot_ends_the_release,
+            what_is_given_back_of_a_server_that_does_not_exist_is_let_go;
         alone faults: an_intent_that_was_stored_and_not_sent_is_sent_once,
             a_command_whose_reply_was_lost_with_its_manager_is_not_sent_again,
             a_follower_goes_on_with_a_cycle_and_doubles_nothing,

@@ -9,6 +9,7 @@ use testbed::proxy::Proxy;
 
 use crate::claims::site::{ALLOCATION, BY_HAND, Site, condition};
 use crate::power::lab::{A, Lab};
+use crate::registration;
 
 const SOON: Duration = Duration::from_mins(1);
 const QUARANTINED: &str = "metal.sidero.dev/quarantined";
@@ -209,4 +210,26 @@ pub(crate) async fn a_marked_binding_whose_metal_machine_is_gone_is_deleted_and_
     ensure!(site.binding(BY_HAND).await?.is_none());
     site.delete_cluster("marked").await?;
     site.end().await
+}
+
+/// Of no machine, and of no Server.
+const STRANDED: &str = "0b5a6f0e-51c2-4c7e-9d43-6c1f5c1c00dd";
+
+pub(crate) async fn what_is_given_back_of_a_server_that_does_not_exist_is_let_go(
+    bed: &Bed,
+) -> anyhow::Result<()> {
+    let manager = registration::Site::start(bed, &["--release-deadline=3s"]).await?;
+    let binding = json!({
+        "apiVersion": "infrastructure.cluster.x-k8s.io/v1alpha3", "kind": "ServerBinding",
+        "metadata": {
+            "name": STRANDED, "finalizers": ["metal.sidero.dev/release"],
+            "annotations": { "metal.sidero.dev/allocation": "a-1", "metal.sidero.dev/release": "a-1" },
+        },
+        "spec": { "metalMachineRef": { "kind": "MetalMachine", "namespace": "default", "name": "gone" } },
+    });
+    bed.apply(&binding.to_string()).await?;
+    // the wait of kubectl ends when it is gone
+    bed.kubectl(&["delete", "serverbinding", STRANDED, "--timeout=60s"])?;
+    drop(manager);
+    Ok(())
 }

@@ -149,7 +149,8 @@ pub(crate) async fn no_text_of_ours_has_a_secret_in_it(bed: &Bed) -> anyhow::Res
     lab.annotate(A, "canary", Some(canary)).await?;
     let log = bed.run().folder().join("log/canary.log");
     std::fs::write(&log, format!("2026 INFO something token={canary}\n"))?;
-    let texts = texts(bed)?;
+    let mut texts = texts(bed)?;
+    texts.push(("metrics".into(), lab.metrics().await?));
     let found = |secret: &str| -> Vec<&str> {
         let with = texts.iter().filter(|(_, text)| text.contains(secret));
         with.map(|(name, _)| name.as_str()).collect()

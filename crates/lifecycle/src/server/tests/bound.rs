@@ -211,6 +211,13 @@ fn what_was_never_on_is_let_go_at_once_and_the_rest_once_it_is_confirmed_off() {
     let plan = step(&seen, 301);
     assert_eq!((plan.act, plan.why), (None, Why::OffUnconfirmed));
     seen.intent = sent("w-1-end-1", PowerAction::Off, 300, Some(Outcome::Done));
+    let plan = step(&seen, 310);
+    assert_eq!(
+        (plan.act, plan.why),
+        (None, Why::OffUnconfirmed),
+        "it reads on now"
+    );
+    seen.driver = off();
     assert_eq!(step(&seen, 310).act, Some(Act::ConfirmOff));
     seen.driver = Driver::None;
     assert_eq!(step(&seen, 310).why, Why::SwitchOffByHand);
@@ -285,6 +292,7 @@ fn the_deadline_ends_no_attempt_that_is_under_way_and_not_the_first_one() {
         "it was tried"
     );
     seen.intent = sent("w-1-end-1", PowerAction::Off, 300, Some(Outcome::Done));
+    seen.driver = off();
     assert_eq!(step(&seen, late).act, Some(Act::ConfirmOff));
     // a manager that starts late has not asked the BMC yet
     let mut seen = giving_back(Driver::Silent);
@@ -385,4 +393,42 @@ fn without_a_driver_it_says_which_button_to_press_and_then_how_far_it_is() {
     seen.agent = Some(at(115));
     let plan = step(&seen, 120);
     assert_eq!((plan.act, plan.why), (None, Why::AgentRuns));
+}
+
+#[test]
+fn a_machine_that_may_run_its_system_is_not_cycled_for_a_record_that_is_missing() {
+    let user = |action| sent("00ff", action, 200, Some(Outcome::Done));
+    let first = power("w-1-on-1", PowerAction::On, true);
+    let of_wipe = sent("w-0-end-1", PowerAction::Off, 50, Some(Outcome::Done));
+    for (asked, boots, driver, intent, sends) in [
+        // the window just opened, and what was sent before was for its wipe
+        (None, 0, off(), of_wipe, true),
+        (None, 0, off(), None, true),
+        // a user's command took the place of the window's
+        (Some(150), 0, on(), user(PowerAction::Reset), false),
+        (Some(150), 1, on(), user(PowerAction::On), false),
+        (Some(150), 1, off(), user(PowerAction::Off), false),
+        // it never asked: a user's command is the way to another try
+        (None, 0, on(), user(PowerAction::On), true),
+        // the status is lost
+        (None, 0, on(), None, false),
+        (None, 0, Driver::Ready { power: None }, None, false),
+    ] {
+        let mut seen = provisioning();
+        (seen.asked, seen.config_boots, seen.driver) = (asked.map(at), boots, driver);
+        seen.intent = intent;
+        let plan = step(&seen, 300);
+        assert_eq!(plan.act, first.clone().filter(|_| sends), "{seen:?}");
+        assert_eq!(plan.phase, Phase::Provisioning);
+    }
+}
+
+#[test]
+fn without_a_driver_a_clean_machine_is_let_go_at_once() {
+    let mut seen = giving_back(Driver::None);
+    seen.facts = Ok(facts(4, Some(4), Some(W), None));
+    assert_eq!(step(&seen, 300).act, Some(Act::ConfirmOff));
+    seen.claim = Claim::None;
+    seen.quarantine = Some(quarantine(300));
+    assert_eq!(step(&seen, 300).act, Some(Act::ConfirmOff));
 }

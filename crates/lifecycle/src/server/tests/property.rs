@@ -209,6 +209,7 @@ proptest! {
                 ended == Some(Outcome::Done)
                     && seen.intent.as_ref().is_some_and(|intent| intent.action == PowerAction::Off)
                     || seen.driver == Driver::None && seen.started > Some(at(0))
+                    || seen.driver == Driver::None && facts.is_clean()
                     || facts.powered.is_none() && seen.quarantine.is_some()
             ),
             // I-11

@@ -134,6 +134,14 @@ bmcs:
         self.bed.wait_for("the follower runs", SOON, &[], runs).await
     }
 
+    /// What the manager counts.
+    pub(crate) async fn metrics(&self) -> anyhow::Result<String> {
+        let (host, port) = self.services.rsplit_once(':').context("no port")?;
+        let health = port.parse::<u16>()? - 1000;
+        let answer = self.http.get(format!("{host}:{health}/metrics")).send().await?;
+        Ok(answer.error_for_status()?.text().await?)
+    }
+
     /// Stops the manager as a rollout does, and removes the Servers.
     pub(crate) async fn end(self) -> anyhow::Result<()> {
         let by_itself = self.manager.stop(Duration::from_secs(11))?;
