@@ -83,7 +83,7 @@ impl Demo {
         };
         let job = main_job::run(&bed, self.machines.into(), &mut show).await?;
         let json = self.json.clone();
-        let path = json.unwrap_or_else(|| bed.run().folder().join("facts.json"));
+        let path = json.unwrap_or_else(|| bed.run().folder().join("log/facts.json"));
         if let Some(facts) = &show.facts {
             facts.write(&job, &path).await?;
         }

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::facts::{Change, Facts, Kind, Machine, ObjectEvent};
-use crate::time::{WATCH_LAG, later};
 
 /// One object, from when it was first seen until it was gone.
 #[derive(Debug, Clone)]
@@ -95,7 +94,8 @@ pub(crate) fn binding_of<'l, 'a>(
 /// The Servers with a ServerBinding when a step was complete.
 pub(crate) fn bound(facts: &Facts, t: Timestamp) -> BTreeSet<&str> {
     let bindings = lives(facts, Kind::ServerBinding);
-    let there = |binding: &&Life| binding.during(t, later(t, WATCH_LAG)).next().is_some();
+    // strictly: a step is complete long after what it did, and the next one may bind a Server within the lag of a watch
+    let there = |binding: &&Life| binding.first() <= t && binding.gone().is_none_or(|gone| gone > t);
     bindings.iter().filter(there).filter_map(Life::server).collect()
 }
 

@@ -25,7 +25,8 @@ impl Decision<'_> {
 
     /// Nothing can read its power. A machine that asks what to boot runs nobody's system at that moment, and waits there.
     pub(super) fn off_by_hand(self, since: Time, phase: Phase) -> Plan {
-        if self.seen.started.is_some_and(|started| started > since) {
+        // both are whole seconds; one that waited within that second ran no system either
+        if self.seen.started.is_some_and(|started| started >= since) {
             return act(Act::ConfirmOff, phase, Why::StartedAgain);
         }
         wait(phase, Why::SwitchOffByHand)

@@ -27,7 +27,7 @@ pub(crate) async fn machines_go_from_plugged_in_to_nodes_and_back_to_the_pool(
     let mut test = Test { facts: None };
     let job = main_job::run(bed, 2, &mut test).await?;
     let facts = test.facts.context("nothing was collected")?;
-    let path = bed.run().folder().join("facts.json");
+    let path = bed.run().folder().join("log/facts.json");
     facts.write(&job, &path).await?;
     let verdict = main_job::verify(&path)?;
     ensure!(verdict.good, "{}", verdict.text);

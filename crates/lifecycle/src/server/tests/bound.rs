@@ -347,8 +347,8 @@ fn without_a_driver_a_release_ends_when_the_machine_starts_again() {
     for (started, act) in [
         (None, None),
         (Some(200), None),
-        (Some(250), None),
-        (Some(251), Some(Act::ConfirmOff)),
+        (Some(249), None),
+        (Some(250), Some(Act::ConfirmOff)),
     ] {
         seen.started = started.map(at);
         assert_eq!(step(&seen, 300).act, act, "{started:?}");
