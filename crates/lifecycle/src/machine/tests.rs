@@ -87,13 +87,19 @@ fn what_it_lacks_is_said_and_nothing_is_taken_meanwhile() {
         };
         assert_eq!(plan(&seen), wait(why));
     }
-    let missing = Observed {
-        missing: true,
-        candidates: Vec::new(),
-        ..wanting()
-    };
-    let text = plan(&missing).why.to_string();
-    assert!(text.contains("ServerClass any does not exist"), "{text}");
+    for (wants, says) in [
+        (Wants::Class("any".into()), "ServerClass any does not exist"),
+        (Wants::Server("s-9".into()), "Server s-9 does not exist"),
+    ] {
+        let missing = Observed {
+            wants,
+            missing: true,
+            candidates: Vec::new(),
+            ..wanting()
+        };
+        let text = plan(&missing).why.to_string();
+        assert!(text.contains(says), "{text}");
+    }
 }
 
 #[test]

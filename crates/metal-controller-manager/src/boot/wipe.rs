@@ -85,9 +85,8 @@ impl Machines {
     ) -> Result<(), RegisterError> {
         for _ in 0..TRIES {
             let (server, view) = self.present(id).await?;
-            let ordered = take_wipe(&view, self.holds(id, &view, token.as_ref()), progress.generation);
-            self.tell_unordered(&server, &ordered).await;
-            ordered?;
+            let has_token = self.holds(id, &view, token.as_ref());
+            self.take(&server, &view, has_token, progress.generation).await?;
             let before = server.status.as_ref().and_then(|status| status.wipe.as_ref());
             let retried = observed::wipe_is_tried_again(&server);
             let Some(wipe) = advanced(before, &progress, retried, Timestamp::now()) else {
@@ -116,13 +115,9 @@ impl Machines {
                 // the answer to the report that made it so was lost
                 return Ok(Ok(()));
             }
-            let ordered = take_wipe(
-                &view,
-                self.holds(id, &view, token.as_ref()),
-                certificate.generation,
-            );
-            self.tell_unordered(&server, &ordered).await;
-            ordered?;
+            let has_token = self.holds(id, &view, token.as_ref());
+            self.take(&server, &view, has_token, certificate.generation)
+                .await?;
             let before = server.status.as_ref().and_then(|status| status.wipe.as_ref());
             let wipe = ended(before, &certificate, Timestamp::now());
             match self.write_wipe(&server, &wipe).await {
@@ -142,14 +137,22 @@ impl Machines {
         Err(changes_on(id))
     }
 
-    /// Somebody spoke of a wipe who was not told to: a human should know.
-    async fn tell_unordered(&self, server: &Server, ordered: &Result<(), NotOrdered>) {
-        if let Err(refusal) = ordered {
+    /// Whether what is said of this wipe is taken. That somebody spoke of it who was not told to, a human should know.
+    async fn take(
+        &self,
+        server: &Server,
+        view: &View,
+        has_token: bool,
+        generation: u64,
+    ) -> Result<(), NotOrdered> {
+        let taken = take_wipe(view, has_token, generation);
+        if let Err(refusal) = &taken {
             let note = format!("Report of a wipe refused: {refusal}");
             self.events
                 .warning(server, events::SERVER_WIPE, "Wipe", &note)
                 .await;
         }
+        taken
     }
 
     async fn write_wipe(&self, server: &Server, wipe: &WipeStatus) -> Result<(), WriteError> {

@@ -23,12 +23,17 @@ fn patches(seen: &Seen, path: &str, body: &str) -> bool {
     seen.method == "PATCH" && seen.path.contains(path) && seen.body.contains(body)
 }
 
-pub(crate) async fn an_intent_that_was_stored_and_not_sent_is_sent_once(bed: &Bed) -> anyhow::Result<()> {
-    let proxy = Proxy::start(bed).await?;
-    let lab = Lab::start_behind(bed, &POWER, Some(&proxy)).await?;
+async fn accepted_and_off<'a>(bed: &'a Bed, proxy: Option<&Proxy>) -> anyhow::Result<Lab<'a>> {
+    let lab = Lab::start_behind(bed, &POWER, proxy).await?;
     lab.secret("good", "admin-secret").await?;
     lab.server(A, "good", json!({ "accepted": true })).await?;
     lab.until_power(A, "off").await?;
+    Ok(lab)
+}
+
+pub(crate) async fn an_intent_that_was_stored_and_not_sent_is_sent_once(bed: &Bed) -> anyhow::Result<()> {
+    let proxy = Proxy::start(bed).await?;
+    let lab = accepted_and_off(bed, Some(&proxy)).await?;
     // the API server has it, and the manager does not know that: it sends nothing
     proxy.hold(Hold::Answer, |seen| {
         patches(seen, "/status", "\"powerIntent\"") && seen.body.contains("\"attempt\":1")
@@ -53,10 +58,7 @@ pub(crate) async fn an_intent_that_was_stored_and_not_sent_is_sent_once(bed: &Be
 pub(crate) async fn a_command_whose_reply_was_lost_with_its_manager_is_not_sent_again(
     bed: &Bed,
 ) -> anyhow::Result<()> {
-    let lab = Lab::start_with(bed, &POWER).await?;
-    lab.secret("good", "admin-secret").await?;
-    lab.server(A, "good", json!({ "accepted": true })).await?;
-    lab.until_power(A, "off").await?;
+    let lab = accepted_and_off(bed, None).await?;
     lab.fault(A, "reply-loss", json!({ "verbs": ["on"], "next": 1 }))
         .await?;
     lab.annotate(A, "metal.sidero.dev/power", Some("on")).await?;
@@ -79,15 +81,7 @@ pub(crate) async fn a_follower_goes_on_with_a_cycle_and_doubles_nothing(bed: &Be
     let lab = Lab::start(bed).await?;
     let follower = lab.another_manager()?;
     lab.until_follows(&follower).await?;
-    lab.secret("good", "admin-secret").await?;
-    lab.control("/bmcs/a/power", json!({ "verb": "on", "actor": "operator" }))
-        .await?;
-    lab.server(A, "good", json!({ "accepted": true })).await?;
-    lab.annotate(A, "metal.sidero.dev/power", Some("cycle")).await?;
-    lab.until(A, "off was sent", SOON, async |_| {
-        Ok((lab.commands(A).await? == ["off"]).then_some(()))
-    })
-    .await?;
+    lab.half_cycled(A).await?;
     lab.manager.kill()?;
     lab.until_condition(A, "PowerCommand", "Done", SOON).await?;
     ensure!(
@@ -220,7 +214,7 @@ pub(crate) async fn what_is_missing_is_named(bed: &Bed) -> anyhow::Result<()> {
     lab.secret("nowhere", "admin-secret").await?;
     lab.until_power(A, "off").await?;
     site.offer(A.name).await?;
-    // a class, and a Server that is named
+    // a class
     site.cluster("missing", &["missing"]).await?;
     let text = site.until_reason("missing", "ServerTaken", "NotFound").await?;
     ensure!(

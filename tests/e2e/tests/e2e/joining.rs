@@ -10,6 +10,7 @@ use testbed::main_job::facts::Collector;
 use testbed::main_job::{self, Audience, Job, Step, server};
 use testbed::{Bed, Object};
 
+use crate::claims::site::erase_status;
 use crate::discovery::is;
 
 /// Emulated machines that boot several times, on processors that others use too.
@@ -232,27 +233,15 @@ async fn edges(machines: &Machines) -> anyhow::Result<Vec<Value>> {
     Ok(lines.clone())
 }
 
-/// As a move does: what is in the status is gone.
+/// What is in the status of all objects of ours is gone.
 async fn erase(bed: &Bed) -> anyhow::Result<()> {
-    let gone = json!([{ "op": "remove", "path": "/status" }]).to_string();
-    let mut objects = vec![("metalcluster".to_owned(), "lab".to_owned())];
+    erase_status(bed, "metalcluster", "lab")?;
     for machine in Machine::BOTH {
         let name = binding(bed, machine).await?["spec"]["metalMachineRef"]["name"].clone();
-        objects.push(("metalmachine".into(), name.as_str().unwrap_or_default().into()));
+        erase_status(bed, "metalmachine", name.as_str().unwrap_or_default())?;
         for kind in ["serverbinding", "server"] {
-            objects.push((kind.into(), machine.name().into()));
+            erase_status(bed, kind, machine.name())?;
         }
-    }
-    for (kind, name) in &objects {
-        bed.kubectl(&[
-            "patch",
-            kind,
-            name,
-            "--subresource=status",
-            "--type=json",
-            "-p",
-            &gone,
-        ])?;
     }
     Ok(())
 }

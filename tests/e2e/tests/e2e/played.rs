@@ -63,6 +63,18 @@ impl Played {
 
     /// Asks what to boot, and runs the agent with the token of the script.
     pub(crate) async fn boots(&mut self) -> anyhow::Result<()> {
+        self.token = Some(self.token_of_script().await?);
+        Ok(())
+    }
+
+    /// The same, as often as it takes until the script has a token.
+    pub(crate) async fn boots_again(&mut self, deadline: Duration) -> anyhow::Result<()> {
+        let asks = || async { self.token_of_script().await.map(Some) };
+        self.token = Some(until("its script has a token", deadline, asks).await?);
+        Ok(())
+    }
+
+    async fn token_of_script(&self) -> anyhow::Result<Token> {
         let mac = self.mac.to_string().replace(':', "-");
         let url = format!("{}/ipxe?uuid={}&mac={mac}&arch=x86_64", self.services, self.id);
         let script = reqwest::get(url).await?.error_for_status()?.text().await?;
@@ -70,21 +82,7 @@ impl Played {
         let token = token
             .and_then(|rest| rest.split_whitespace().next())
             .and_then(Token::new);
-        self.token = Some(token.with_context(|| format!("no token in: {script}"))?);
-        Ok(())
-    }
-
-    /// The same, as often as it takes until the script has a token.
-    pub(crate) async fn boots_again(&mut self, deadline: Duration) -> anyhow::Result<()> {
-        let end = tokio::time::Instant::now() + deadline;
-        loop {
-            match self.boots().await {
-                Err(_) if tokio::time::Instant::now() < end => {
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                }
-                result => return result,
-            }
-        }
+        token.with_context(|| format!("no token in: {script}"))
     }
 
     fn call<T>(&self, message: T) -> anyhow::Result<Request<T>> {

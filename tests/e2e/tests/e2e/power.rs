@@ -272,15 +272,7 @@ pub(crate) async fn a_request_that_was_claimed_is_carried_out_once(bed: &Bed) ->
 
 pub(crate) async fn a_killed_manager_finishes_a_cycle_without_doubling_it(bed: &Bed) -> anyhow::Result<()> {
     let lab = Lab::start(bed).await?;
-    lab.secret("good", "admin-secret").await?;
-    lab.control("/bmcs/a/power", json!({ "verb": "on", "actor": "operator" }))
-        .await?;
-    lab.server(A, "good", json!({ "accepted": true })).await?;
-    lab.annotate(A, "metal.sidero.dev/power", Some("cycle")).await?;
-    lab.until(A, "off was sent", SOON, async |_| {
-        Ok((lab.commands(A).await? == ["off"]).then_some(()))
-    })
-    .await?;
+    lab.half_cycled(A).await?;
     lab.manager.kill()?;
     lab.manager.begin()?;
     lab.until_condition(A, "PowerCommand", "Done", COMMAND).await?;

@@ -513,24 +513,15 @@ impl<'a> Site<'a> {
             .await
     }
 
-    /// As `clusterctl move` does: what is in the status is gone.
+    /// See [`erase_status`].
     pub(crate) fn erase_statuses(&self, name: &str, server: &str) -> anyhow::Result<()> {
-        let gone = json!([{ "op": "remove", "path": "/status" }]).to_string();
         for (kind, name) in [
             ("metalmachine", name),
             ("metalcluster", name),
             ("serverbinding", server),
             ("server", server),
         ] {
-            self.bed.kubectl(&[
-                "patch",
-                kind,
-                name,
-                "--subresource=status",
-                "--type=json",
-                "-p",
-                &gone,
-            ])?;
+            erase_status(self.bed, kind, name)?;
         }
         Ok(())
     }
@@ -584,6 +575,21 @@ impl<'a> Site<'a> {
             .delete(client)
             .await
     }
+}
+
+/// As `clusterctl move` does: what is in the status is gone.
+pub(crate) fn erase_status(bed: &Bed, kind: &str, name: &str) -> anyhow::Result<()> {
+    let gone = json!([{ "op": "remove", "path": "/status" }]).to_string();
+    let patch = [
+        "patch",
+        kind,
+        name,
+        "--subresource=status",
+        "--type=json",
+        "-p",
+        &gone,
+    ];
+    bed.kubectl(&patch).map(drop)
 }
 
 fn metal_machine(name: &str) -> Object {

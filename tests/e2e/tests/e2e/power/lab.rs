@@ -134,6 +134,21 @@ bmcs:
         self.bed.wait_for("the follower runs", SOON, &[], runs).await
     }
 
+    /// A machine that is on, and whose cycle got as far as its *off*.
+    pub(crate) async fn half_cycled(&self, machine: Machine) -> anyhow::Result<()> {
+        self.secret("good", "admin-secret").await?;
+        let path = format!("/bmcs/{}/power", machine.bmc);
+        self.control(&path, json!({ "verb": "on", "actor": "operator" }))
+            .await?;
+        self.server(machine, "good", json!({ "accepted": true })).await?;
+        self.annotate(machine, "metal.sidero.dev/power", Some("cycle"))
+            .await?;
+        self.until(machine, "off was sent", SOON, async |_| {
+            Ok((self.commands(machine).await? == ["off"]).then_some(()))
+        })
+        .await
+    }
+
     /// What the manager counts.
     pub(crate) async fn metrics(&self) -> anyhow::Result<String> {
         let (host, port) = self.services.rsplit_once(':').context("no port")?;
